@@ -1,0 +1,47 @@
+//! `[auth]`: who may relay.
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::Secret;
+
+/// The `[auth]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Users with a password each.
+    pub users: Vec<User>,
+    /// Shared secrets of time-limited credentials, newest first.
+    pub secrets: Vec<Secret>,
+    /// How long an allocation of time-limited credentials may live in all.
+    pub session_max_s: u64,
+    /// Relays for everybody. For closed networks and tests.
+    pub open_relay: bool,
+}
+
+/// A user of long-term credentials (RFC 8489 §9.2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// The name that the client sends.
+    pub name: String,
+    /// The password that it proves.
+    pub password: Secret,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            users: Vec::new(),
+            secrets: Vec::new(),
+            session_max_s: 86_400,
+            open_relay: false,
+        }
+    }
+}
+
+impl Auth {
+    /// Whether anybody at all can prove himself.
+    pub fn has_credentials(&self) -> bool {
+        !self.users.is_empty() || !self.secrets.is_empty()
+    }
+}

@@ -1,0 +1,459 @@
+//! What there is to say about each key: the one table behind `config explain`, `config defaults` and `docs/CONFIG.md`.
+//!
+//! Defaults are not here: they are read from `Config::default()`, so that they cannot differ from what the node does.
+
+/// One configuration key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// `section.key`.
+    pub path: &'static str,
+    /// What it does, in a sentence or two.
+    pub meaning: &'static str,
+    /// The unit of its value, or nothing.
+    pub unit: &'static str,
+    /// The form of its value.
+    pub kind: Kind,
+    /// What is sensible, where the form alone does not say it.
+    pub advice: &'static str,
+    /// Whether SIGHUP and `POST /reload` apply it; otherwise a restart does.
+    pub reload: bool,
+}
+
+/// The form of a value, which is also how `--set` and the environment spell it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A text.
+    Text,
+    /// A text that is never shown.
+    Secret,
+    /// A path, relative to where the node was started.
+    Path,
+    /// ADDRESS:PORT.
+    Socket,
+    /// A whole number between both, inclusive.
+    Number(u64, u64),
+    /// true or false.
+    Flag,
+    /// One of these.
+    Choice(&'static [&'static str]),
+    /// LOW-HIGH.
+    PortRange,
+    /// Texts; in the environment separated by commas.
+    List,
+    /// Texts that are never shown; in the environment separated by commas.
+    SecretList,
+    /// `{ name, password }`; in the environment `name:password`, separated by commas.
+    Users,
+    /// Address = address; in the environment `internal=public`, separated by commas.
+    AddressMap,
+}
+
+impl Key {
+    /// The part before the dot.
+    pub fn section(&self) -> &'static str {
+        self.path.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// The part behind the dot.
+    pub fn name(&self) -> &'static str {
+        self.path
+            .split_once('.')
+            .map_or(self.path, |(_, name)| name)
+    }
+
+    /// The environment variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("STERNA_{}", self.path.replace('.', "_").to_uppercase())
+    }
+}
+
+/// The sections in the order of the documents, with a line on each.
+pub const SECTIONS: &[(&str, &str)] = &[
+    ("node", "The process itself."),
+    ("turn", "Where the node listens, and what it relays from."),
+    (
+        "auth",
+        "Who may relay. Without users or secrets the node does not start, unless `open_relay` is set.",
+    ),
+    (
+        "peers",
+        "Whom the node relays to: `deny`, then `allow`, then the built-in list of private and special addresses.",
+    ),
+    (
+        "limits",
+        "Caps. Where 0 is allowed it means no cap but what ports, descriptors and the buffer pool allow.",
+    ),
+    (
+        "tls",
+        "The certificate of the TLS listeners; without one, a self-signed one is made in `node.data_dir`.",
+    ),
+    (
+        "admin",
+        "Health, metrics and administration, on a listener of their own.",
+    ),
+    ("log", "What is written to standard error."),
+];
+
+const U32: u64 = u32::MAX as u64;
+
+/// Every key, section by section.
+pub const KEYS: &[Key] = &[
+    Key {
+        path: "node.name",
+        meaning: "What the operator calls this node, in logs and metrics. Empty: the host's name.",
+        unit: "",
+        kind: Kind::Text,
+        advice: "",
+        reload: false,
+    },
+    Key {
+        path: "node.region",
+        meaning: "Where the node stands, in logs and metrics.",
+        unit: "",
+        kind: Kind::Text,
+        advice: "",
+        reload: false,
+    },
+    Key {
+        path: "node.data_dir",
+        meaning: "Where the node keeps what must survive a restart, such as the self-signed certificate.",
+        unit: "",
+        kind: Kind::Path,
+        advice: "a directory that only the node's user can read",
+        reload: false,
+    },
+    Key {
+        path: "node.workers",
+        meaning: "Worker threads, each with its own sockets, buffers and allocations. 0: one a core.",
+        unit: "threads",
+        kind: Kind::Number(0, 64),
+        advice: "0, or fewer than cores where the host does other work",
+        reload: false,
+    },
+    Key {
+        path: "node.engine",
+        meaning: "The UDP back end. `auto` takes io_uring where the kernel lets it and says which one runs and why.",
+        unit: "",
+        kind: Kind::Choice(&["auto", "uring", "mmsg"]),
+        advice: "auto",
+        reload: false,
+    },
+    Key {
+        path: "node.drain_deadline_s",
+        meaning: "How long a drain waits for sessions to end by themselves; what is left then is ended.",
+        unit: "seconds",
+        kind: Kind::Number(0, 86_400),
+        advice: "600 to 3600",
+        reload: true,
+    },
+    Key {
+        path: "turn.listen",
+        meaning: "UDP and TCP listeners for STUN and TURN. A TLS handshake on the TCP side is recognised and served. An unspecified address means every address of the host.",
+        unit: "ADDRESS:PORT",
+        kind: Kind::List,
+        advice: "",
+        reload: false,
+    },
+    Key {
+        path: "turn.tls_listen",
+        meaning: "Listeners that take nothing but TLS over TCP.",
+        unit: "ADDRESS:PORT",
+        kind: Kind::List,
+        advice: "port 5349, or 443 to pass strict firewalls",
+        reload: false,
+    },
+    Key {
+        path: "turn.realm",
+        meaning: "The realm of the long-term credentials. Passwords are hashed with it: a change locks out clients that cached a key.",
+        unit: "",
+        kind: Kind::Text,
+        advice: "at most 12 characters: a longer one leaves no room for PASSWORD-ALGORITHMS within the amplification budget",
+        reload: false,
+    },
+    Key {
+        path: "turn.software",
+        meaning: "The SOFTWARE attribute of answers over TCP and TLS and of authenticated ones. Empty leaves it out.",
+        unit: "",
+        kind: Kind::Text,
+        advice: "no version number",
+        reload: true,
+    },
+    Key {
+        path: "turn.relay_ports",
+        meaning: "Ports of relayed addresses; the firewall must let UDP to them pass.",
+        unit: "LOW-HIGH",
+        kind: Kind::PortRange,
+        advice: "1024 or above, at least as many as allocations on one address",
+        reload: false,
+    },
+    Key {
+        path: "turn.lifetime_max_s",
+        meaning: "The longest lifetime that an allocation or its refresh gets; clients refresh before it ends.",
+        unit: "seconds",
+        kind: Kind::Number(600, 86_400),
+        advice: "600 to 3600: a client that vanished holds its port that long",
+        reload: true,
+    },
+    Key {
+        path: "turn.relay_addresses",
+        meaning: "Addresses to relay from, at most one an address family. Empty: the address that the client's packet came in on.",
+        unit: "ADDRESS",
+        kind: Kind::List,
+        advice: "",
+        reload: false,
+    },
+    Key {
+        path: "turn.external_addresses",
+        meaning: "Addresses of this host as the outside knows them: internal = public. The public one is told to clients, and is understood when a peer names it.",
+        unit: "ADDRESS = ADDRESS",
+        kind: Kind::AddressMap,
+        advice: "needed behind a one-to-one NAT, as at most cloud providers",
+        reload: false,
+    },
+    Key {
+        path: "turn.nat64_prefixes",
+        meaning: "NAT64 prefixes of this network. Peers inside them are judged by the IPv4 address that they contain; `64:ff9b::/96` always is.",
+        unit: "CIDR",
+        kind: Kind::List,
+        advice: "",
+        reload: true,
+    },
+    Key {
+        path: "auth.users",
+        meaning: "Users of long-term credentials: `[{ name = \"…\", password = \"…\" }]`.",
+        unit: "",
+        kind: Kind::Users,
+        advice: "passwords of 16 random characters or more",
+        reload: true,
+    },
+    Key {
+        path: "auth.secrets",
+        meaning: "Shared secrets of time-limited credentials (TURN REST), newest first; all are accepted, so that one can be rolled over.",
+        unit: "",
+        kind: Kind::SecretList,
+        advice: "32 random characters or more",
+        reload: true,
+    },
+    Key {
+        path: "auth.session_max_s",
+        meaning: "How long an allocation that was made with time-limited credentials may live in all, refreshes included.",
+        unit: "seconds",
+        kind: Kind::Number(600, 31_536_000),
+        advice: "a day",
+        reload: true,
+    },
+    Key {
+        path: "auth.open_relay",
+        meaning: "Relays for everybody, without credentials. For closed networks and tests only: anybody can send packets through this host.",
+        unit: "",
+        kind: Kind::Flag,
+        advice: "false",
+        reload: true,
+    },
+    Key {
+        path: "peers.allow",
+        meaning: "Peers that the built-in list would refuse. An address that is named here may also be reached on ports below 1024.",
+        unit: "CIDR",
+        kind: Kind::List,
+        advice: "as narrow as possible: what is allowed here can be reached by every user",
+        reload: true,
+    },
+    Key {
+        path: "peers.deny",
+        meaning: "Peers that are refused, whatever `allow` says. A reload cuts off sessions with them at once.",
+        unit: "CIDR",
+        kind: Kind::List,
+        advice: "the networks behind this host",
+        reload: true,
+    },
+    Key {
+        path: "limits.allocations_max",
+        meaning: "Allocations of the node. 0: no cap.",
+        unit: "allocations",
+        kind: Kind::Number(0, U32),
+        advice: "",
+        reload: true,
+    },
+    Key {
+        path: "limits.allocations_per_user_max",
+        meaning: "Allocations of one user; of time-limited names, the part behind the colon is the user. 0: no cap.",
+        unit: "allocations",
+        kind: Kind::Number(0, U32),
+        advice: "",
+        reload: true,
+    },
+    Key {
+        path: "limits.allocations_per_prefix_max",
+        meaning: "Allocations of one source prefix (/24, /56). 0: no cap.",
+        unit: "allocations",
+        kind: Kind::Number(0, U32),
+        advice: "",
+        reload: true,
+    },
+    Key {
+        path: "limits.permissions_per_allocation_max",
+        meaning: "Permissions that one allocation holds at a time.",
+        unit: "permissions",
+        kind: Kind::Number(1, 65_535),
+        advice: "",
+        reload: true,
+    },
+    Key {
+        path: "limits.channels_per_allocation_max",
+        meaning: "Channels that one allocation holds at a time.",
+        unit: "channels",
+        kind: Kind::Number(1, 4096),
+        advice: "",
+        reload: true,
+    },
+    Key {
+        path: "limits.new_peers_per_allocation_per_s",
+        meaning: "Peers that one allocation may name anew within a second, so that a relay is no port scanner. 0: no cap.",
+        unit: "peers a second",
+        kind: Kind::Number(0, U32),
+        advice: "",
+        reload: true,
+    },
+    Key {
+        path: "limits.tcp_connections_max",
+        meaning: "TCP and TLS connections of the node. One more is closed at once.",
+        unit: "connections",
+        kind: Kind::Number(1, 1_000_000),
+        advice: "below the descriptor limit, which relay sockets share",
+        reload: true,
+    },
+    Key {
+        path: "limits.tcp_connections_per_prefix_max",
+        meaning: "TCP and TLS connections of one source prefix (/24, /56). 0: no cap.",
+        unit: "connections",
+        kind: Kind::Number(0, U32),
+        advice: "",
+        reload: true,
+    },
+    Key {
+        path: "limits.tcp_unauthenticated_idle_s",
+        meaning: "How long a connection without an allocation may send no whole frame before it is closed.",
+        unit: "seconds",
+        kind: Kind::Number(1, 3600),
+        advice: "10 to 60",
+        reload: true,
+    },
+    Key {
+        path: "limits.tcp_handshake_s",
+        meaning: "How long a connection's first byte and its TLS handshake may take together.",
+        unit: "seconds",
+        kind: Kind::Number(1, 300),
+        advice: "5 to 15",
+        reload: true,
+    },
+    Key {
+        path: "limits.tcp_write_stall_s",
+        meaning: "How long a client may take nothing of what is queued for it before it is cut off.",
+        unit: "seconds",
+        kind: Kind::Number(1, 3600),
+        advice: "10 to 60",
+        reload: true,
+    },
+    Key {
+        path: "limits.tcp_queue_bytes_max",
+        meaning: "Bytes that wait for the client of one connection. Beyond, the oldest whole frame is dropped: late media is worth less than new.",
+        unit: "bytes",
+        kind: Kind::Number(70_000, 16_777_216),
+        advice: "the rate of a session times the delay that is still of use",
+        reload: true,
+    },
+    Key {
+        path: "limits.unauthenticated_replies_per_prefix_per_s",
+        meaning: "Answers over UDP to sources of one prefix (/24, /56) that have proved nothing yet. 0: no cap.",
+        unit: "answers a second",
+        kind: Kind::Number(0, U32),
+        advice: "",
+        reload: true,
+    },
+    Key {
+        path: "limits.session_packets_per_s",
+        meaning: "Packets of one allocation, each way. 0: no cap.",
+        unit: "packets a second",
+        kind: Kind::Number(0, U32),
+        advice: "",
+        reload: true,
+    },
+    Key {
+        path: "limits.session_bytes_per_s",
+        meaning: "Payload bytes of one allocation, each way. 0: no cap.",
+        unit: "bytes a second",
+        kind: Kind::Number(0, i64::MAX as u64),
+        advice: "",
+        reload: true,
+    },
+    Key {
+        path: "tls.certificate",
+        meaning: "PEM file with the certificate and its chain.",
+        unit: "",
+        kind: Kind::Path,
+        advice: "together with `tls.key`; both are read again on reload",
+        reload: true,
+    },
+    Key {
+        path: "tls.key",
+        meaning: "PEM file with the private key of the certificate.",
+        unit: "",
+        kind: Kind::Path,
+        advice: "readable by the node's user only",
+        reload: true,
+    },
+    Key {
+        path: "admin.listen",
+        meaning: "Where health, metrics and administration are served. Beyond loopback, `admin.token` must be set.",
+        unit: "ADDRESS:PORT",
+        kind: Kind::Socket,
+        advice: "loopback or a monitoring network",
+        reload: false,
+    },
+    Key {
+        path: "admin.token",
+        meaning: "The bearer token of administration. Health and metrics need none.",
+        unit: "",
+        kind: Kind::Secret,
+        advice: "32 random characters or more",
+        reload: true,
+    },
+    Key {
+        path: "log.level",
+        meaning: "The least important level that is written. Client addresses are shown at debug and trace only.",
+        unit: "",
+        kind: Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        advice: "info",
+        reload: true,
+    },
+    Key {
+        path: "log.format",
+        meaning: "One line a record, for people or for machines.",
+        unit: "",
+        kind: Kind::Choice(&["text", "json"]),
+        advice: "",
+        reload: false,
+    },
+];
+
+/// Looks a key up by its path.
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The known key nearest to a path that is not one.
+///
+/// The same name in another section comes first: `turn.users` is a slip for `auth.users`.
+pub fn nearest(path: &str) -> &'static Key {
+    let path = path.to_lowercase().replace('-', "_");
+    let name = path
+        .rsplit_once('.')
+        .map_or(path.as_str(), |(_, name)| name);
+    let same_name = KEYS.iter().find(|key| key.name() == name);
+    same_name
+        .or_else(|| {
+            KEYS.iter()
+                .min_by_key(|key| strsim::damerau_levenshtein(key.path, &path))
+        })
+        .expect("invariant: the table of keys is not empty")
+}

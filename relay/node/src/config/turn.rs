@@ -1,0 +1,60 @@
+//! `[turn]`: where the node listens and what it relays from.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::Ipv6Net;
+use serde::{Deserialize, Serialize};
+
+use super::cidr;
+use super::port_range::PortRange;
+
+/// The port of STUN and TURN over UDP and TCP (RFC 8656 §3).
+pub const DEFAULT_PORT: u16 = 3478;
+
+/// The `[turn]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Turn {
+    /// UDP and TCP listeners; a TLS handshake on the TCP side is recognised and served.
+    #[serde(deserialize_with = "cidr::sockets")]
+    pub listen: Vec<SocketAddr>,
+    /// Listeners that take nothing but TLS over TCP.
+    #[serde(deserialize_with = "cidr::sockets")]
+    pub tls_listen: Vec<SocketAddr>,
+    /// The realm of the long-term credentials.
+    pub realm: String,
+    /// The SOFTWARE attribute; empty leaves it out.
+    pub software: String,
+    /// Ports of relayed addresses.
+    pub relay_ports: PortRange,
+    /// The longest lifetime that an allocation gets.
+    pub lifetime_max_s: u32,
+    /// Addresses to relay from; empty is the address that the client's packet came in on.
+    #[serde(deserialize_with = "cidr::addresses")]
+    pub relay_addresses: Vec<IpAddr>,
+    /// Addresses of this host as the outside knows them: internal to public.
+    pub external_addresses: BTreeMap<IpAddr, IpAddr>,
+    /// NAT64 prefixes of this network, whose addresses count as the IPv4 ones inside.
+    #[serde(deserialize_with = "cidr::nat64_prefixes")]
+    pub nat64_prefixes: Vec<Ipv6Net>,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            listen: vec![
+                SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT)),
+                SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT)),
+            ],
+            tls_listen: Vec::new(),
+            realm: "sterna".to_owned(),
+            software: "Sterna".to_owned(),
+            relay_ports: PortRange::default(),
+            lifetime_max_s: 3600,
+            relay_addresses: Vec::new(),
+            external_addresses: BTreeMap::new(),
+            nat64_prefixes: Vec::new(),
+        }
+    }
+}

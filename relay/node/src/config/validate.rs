@@ -1,0 +1,291 @@
+//! What one value cannot show alone: bounds, contradictions, and what must not be by accident.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use super::Config;
+use super::keys::{KEYS, Kind};
+use super::spelling;
+
+/// A fault: the key to blame and the sentence.
+pub(super) type Fault = (&'static str, String);
+
+/// RFC 8489 §14.9: a realm is fewer than 128 characters.
+const REALM_CHARS_MAX: usize = 127;
+/// RFC 8489 §14.3: a user name is fewer than 509 bytes.
+const USER_NAME_BYTES_MAX: usize = 508;
+/// RFC 8489 §14.14: SOFTWARE is fewer than 128 characters.
+const SOFTWARE_CHARS_MAX: usize = 127;
+/// Beyond it a 401 has no room for PASSWORD-ALGORITHMS.
+const REALM_CHARS_ADVISED: usize = 12;
+/// Shorter ones can be guessed from one captured message.
+const SECRET_BYTES_ADVISED: usize = 16;
+
+/// Everything that keeps the node from starting.
+pub(super) fn faults(config: &Config) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    numbers(config, &mut faults);
+    listeners(config, &mut faults);
+    relaying(config, &mut faults);
+    credentials(config, &mut faults);
+    tls(config, &mut faults);
+    admin(config, &mut faults);
+    faults
+}
+
+/// What the node starts with all the same, and says at start.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.auth.open_relay {
+        warnings.push(
+            "auth.open_relay = true: ANYBODY who reaches this node can relay through it, to wherever its peer policy \
+             lets him; set auth.users or auth.secrets and remove the key"
+                .to_owned(),
+        );
+    }
+    let short = |text: &str| text.len() < SECRET_BYTES_ADVISED;
+    if config
+        .auth
+        .secrets
+        .iter()
+        .any(|secret| short(secret.expose()))
+    {
+        warnings.push(format!(
+            "auth.secrets: one is shorter than {SECRET_BYTES_ADVISED} characters and can be guessed from one captured message"
+        ));
+    }
+    if config
+        .admin
+        .token
+        .as_ref()
+        .is_some_and(|token| short(token.expose()))
+    {
+        warnings.push(format!(
+            "admin.token is shorter than {SECRET_BYTES_ADVISED} characters"
+        ));
+    }
+    if config.turn.realm.chars().count() > REALM_CHARS_ADVISED {
+        warnings.push(format!(
+            "turn.realm is longer than {REALM_CHARS_ADVISED} characters: PASSWORD-ALGORITHMS is left out of 401 answers, \
+             so that they stay within the amplification budget"
+        ));
+    }
+    warnings
+}
+
+fn numbers(config: &Config, faults: &mut Vec<Fault>) {
+    let values = config.redacted();
+    for key in KEYS {
+        let Kind::Number(min, max) = key.kind else {
+            continue;
+        };
+        let value = values[key.section()][key.name()].as_u64().unwrap_or(0);
+        if value < min || value > max {
+            faults.push((
+                key.path,
+                format!(
+                    "{value} is out of range; write {}",
+                    spelling::form(key.kind)
+                ),
+            ));
+        }
+    }
+}
+
+fn listeners(config: &Config, faults: &mut Vec<Fault>) {
+    let turn = &config.turn;
+    if turn.listen.is_empty() && turn.tls_listen.is_empty() {
+        faults.push((
+            "turn.listen",
+            "there is nothing to listen on; write [\"0.0.0.0:3478\", \"[::]:3478\"]".to_owned(),
+        ));
+    }
+    let mut seen = BTreeSet::new();
+    for (key, addr) in listening(config) {
+        if addr.port() != 0 && !seen.insert(addr) {
+            faults.push((key, format!("{addr} is listed twice; every TCP listener needs an address and port of its own")));
+        }
+    }
+}
+
+fn listening(config: &Config) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+    let plain = config.turn.listen.iter().map(|addr| ("turn.listen", *addr));
+    plain.chain(
+        config
+            .turn
+            .tls_listen
+            .iter()
+            .map(|addr| ("turn.tls_listen", *addr)),
+    )
+}
+
+fn relaying(config: &Config, faults: &mut Vec<Fault>) {
+    let turn = &config.turn;
+    if turn.realm.is_empty()
+        || turn.realm.chars().count() > REALM_CHARS_MAX
+        || !is_quotable(&turn.realm)
+    {
+        faults.push((
+            "turn.realm",
+            format!("a realm is 1 to {REALM_CHARS_MAX} printable characters without quotes and backslashes, such as \"sterna\""),
+        ));
+    }
+    if turn.software.chars().count() > SOFTWARE_CHARS_MAX {
+        faults.push((
+            "turn.software",
+            format!("at most {SOFTWARE_CHARS_MAX} characters fit the SOFTWARE attribute"),
+        ));
+    }
+    for addr in &turn.relay_addresses {
+        if !is_host(*addr) {
+            faults.push((
+                "turn.relay_addresses",
+                format!("{addr} cannot be relayed from; name an address of this host, or leave the list empty"),
+            ));
+        }
+    }
+    for family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
+        if turn
+            .relay_addresses
+            .iter()
+            .filter(|addr| family(addr))
+            .count()
+            > 1
+        {
+            faults.push((
+                "turn.relay_addresses",
+                "more than one address of a family; name at most one IPv4 and one IPv6 address"
+                    .to_owned(),
+            ));
+        }
+    }
+    for (internal, public) in &turn.external_addresses {
+        if internal.is_ipv4() != public.is_ipv4() {
+            faults.push((
+                "turn.external_addresses",
+                format!("{internal} and {public} are of different families; map IPv4 to IPv4 and IPv6 to IPv6"),
+            ));
+        }
+        for addr in [internal, public] {
+            if !is_host(*addr) {
+                faults.push((
+                    "turn.external_addresses",
+                    format!("{addr} is not the address of a host"),
+                ));
+            }
+        }
+    }
+}
+
+fn credentials(config: &Config, faults: &mut Vec<Fault>) {
+    let auth = &config.auth;
+    if !auth.has_credentials() && !auth.open_relay {
+        faults.push((
+            "auth.users",
+            "there are no credentials, and an open relay would serve attackers; set auth.users = [{ name = \"…\", \
+             password = \"…\" }] or auth.secrets = [\"…\"] (`sterna token turn-user` makes one), or, on a closed network \
+             only, auth.open_relay = true"
+                .to_owned(),
+        ));
+    }
+    let mut names = BTreeSet::new();
+    for user in &auth.users {
+        let name = user.name.as_str();
+        if name.is_empty() || name.len() > USER_NAME_BYTES_MAX || name.chars().any(char::is_control)
+        {
+            let sentence = format!(
+                "a user name is 1 to {USER_NAME_BYTES_MAX} bytes without control characters"
+            );
+            faults.push(("auth.users", sentence));
+        } else if !names.insert(name) {
+            faults.push((
+                "auth.users",
+                format!("user {name:?} is listed twice; remove one of them"),
+            ));
+        } else if user.password.expose().is_empty() {
+            faults.push((
+                "auth.users",
+                format!("user {name:?} has an empty password; give him one or remove him"),
+            ));
+        } else if looks_time_limited(name) && !auth.secrets.is_empty() {
+            faults.push((
+                "auth.users",
+                format!("user {name:?} looks like a time-limited name (a number, a colon, a name), which auth.secrets would \
+                         judge; rename him"),
+            ));
+        }
+    }
+    if auth.secrets.iter().any(|secret| secret.expose().is_empty()) {
+        faults.push((
+            "auth.secrets",
+            "a secret is empty: anybody could make credentials with it; remove it".to_owned(),
+        ));
+    }
+}
+
+fn tls(config: &Config, faults: &mut Vec<Fault>) {
+    match (&config.tls.certificate, &config.tls.key) {
+        (Some(_), None) => faults.push((
+            "tls.key",
+            "there is a tls.certificate without its key; set tls.key to the PEM file of its private key, or remove \
+             tls.certificate to have a self-signed one made"
+                .to_owned(),
+        )),
+        (None, Some(_)) => faults.push((
+            "tls.certificate",
+            "there is a tls.key without its certificate; set tls.certificate to the PEM file of the certificate and its \
+             chain, or remove tls.key to have a self-signed one made"
+                .to_owned(),
+        )),
+        _ => {}
+    }
+}
+
+fn admin(config: &Config, faults: &mut Vec<Fault>) {
+    let admin = &config.admin;
+    match &admin.token {
+        Some(token) if token.expose().is_empty() => {
+            faults.push(("admin.token", "the token is empty; write a random text of 32 characters, or remove the key".to_owned()));
+        }
+        None if !admin.listen.ip().is_loopback() => faults.push((
+            "admin.listen",
+            format!(
+                "{} can be reached from other hosts, and there is no admin.token: whoever reaches it could drain the node; \
+                 set admin.token, or listen on 127.0.0.1:{}",
+                admin.listen,
+                admin.listen.port()
+            ),
+        )),
+        _ => {}
+    }
+    let clash = listening(config).find(|(_, addr)| {
+        addr.port() == admin.listen.port()
+            && addr.port() != 0
+            && addr.is_ipv4() == admin.listen.is_ipv4()
+            && (addr.ip() == admin.listen.ip()
+                || addr.ip().is_unspecified()
+                || admin.listen.ip().is_unspecified())
+    });
+    if let Some((key, addr)) = clash {
+        faults.push((
+            "admin.listen",
+            format!("{} is taken by {key} ({addr}): administration is never served on a TURN port; choose another port", admin.listen),
+        ));
+    }
+}
+
+fn is_host(addr: IpAddr) -> bool {
+    !addr.is_unspecified() && !addr.is_multicast() && addr != IpAddr::from([255, 255, 255, 255])
+}
+
+/// RFC 8489 §14.9: a realm is a quoted string without its quotes.
+fn is_quotable(text: &str) -> bool {
+    !text
+        .chars()
+        .any(|char| char.is_control() || char == '"' || char == '\\')
+}
+
+fn looks_time_limited(name: &str) -> bool {
+    name.split_once(':')
+        .is_some_and(|(time, _)| !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit()))
+}
