@@ -1,10 +1,12 @@
 //! `cargo xtask docs`: the documents that are generated from the code.
 //!
-//! The command prints them; this task only puts them in their place, and `tidy` compares.
+//! The crate that owns a document compares it with its own tables in a test, and writes it instead
+//! when the environment says so. This task runs those tests and says what changed.
 
 use std::fs;
+use std::process::Command;
 
-use crate::process::{Failure, Outcome, cargo, failed, output, root};
+use crate::process::{Failure, Outcome, cargo, failed, root};
 
 pub(crate) const HELP: &str = "\
 Regenerates the documents that come from the code: docs/CONFIG.md and docs/METRICS.md.
@@ -17,63 +19,75 @@ Options:
 Example: cargo xtask docs
 ";
 
-/// A document and the arguments with which the command prints it.
-struct Generated {
-    path: &'static str,
-    arguments: &'static [&'static str],
-}
+const DOCUMENTS: [&str; 2] = ["docs/CONFIG.md", "docs/METRICS.md"];
 
-const GENERATED: [Generated; 0] = [];
+/// The environment variable at which the tests write what they would compare.
+const UPDATE: &str = "UPDATE_DOCS";
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     match arguments {
         [] => write(),
-        [flag] if flag == "--check" => match stale()?.as_slice() {
-            [] => Ok(()),
-            stale => Err(failed(format!(
-                "{}: not current; run cargo xtask docs",
-                stale.join(", ")
-            ))),
+        [flag] if flag == "--check" => match stale()? {
+            None => Ok(()),
+            Some(reason) => Err(failed(reason)),
         },
         _ => Err(Failure::Usage("see cargo xtask docs --help".to_owned())),
     }
 }
 
-/// The generated documents that differ from what the code says.
-pub(crate) fn stale() -> Result<Vec<&'static str>, Failure> {
-    let mut stale = Vec::new();
-    for document in &GENERATED {
-        let current = fs::read_to_string(root().join(document.path)).unwrap_or_default();
-        if current != generate(document)? {
-            stale.push(document.path);
-        }
+/// What is wrong with the generated documents, if anything.
+pub(crate) fn stale() -> Result<Option<String>, Failure> {
+    let (succeeded, text) = document_tests(cargo().env_remove(UPDATE))?;
+    if succeeded {
+        return Ok(None);
     }
-    Ok(stale)
+    // The failed assertions name the documents; a build that failed has only errors to show.
+    let reasons: Vec<_> = text.lines().filter(|line| line.contains("docs/")).collect();
+    let reason = if reasons.is_empty() {
+        text.as_str()
+    } else {
+        &reasons.join("; ")
+    };
+    Ok(Some(format!("not current; run cargo xtask docs: {reason}")))
 }
 
 fn write() -> Outcome {
-    for document in &GENERATED {
-        let text = generate(document)?;
-        fs::write(root().join(document.path), text)
-            .map_err(|error| failed(format!("{}: {error}", document.path)))?;
-        println!("wrote {}", document.path);
+    let read = || DOCUMENTS.map(|path| fs::read_to_string(root().join(path)).unwrap_or_default());
+    let before = read();
+    let (succeeded, text) = document_tests(cargo().env(UPDATE, "1"))?;
+    if !succeeded {
+        return Err(failed(format!(
+            "the documents could not be generated:\n{text}"
+        )));
+    }
+    for ((path, before), after) in DOCUMENTS.iter().zip(before).zip(read()) {
+        let state = if before == after {
+            "was current"
+        } else {
+            "rewritten"
+        };
+        println!("{path}: {state}");
     }
     Ok(())
 }
 
-fn generate(document: &Generated) -> Result<String, Failure> {
-    output(
-        cargo()
-            .args([
-                "run",
-                "--release",
-                "--quiet",
-                "--package",
-                "sterna",
-                "--bin",
-                "sterna",
-                "--",
-            ])
-            .args(document.arguments),
-    )
+/// Runs the tests that own documents; whether they passed, and what they printed.
+fn document_tests(cargo: &mut Command) -> Result<(bool, String), Failure> {
+    let output = cargo
+        .args([
+            "test",
+            "--release",
+            "--quiet",
+            "--package",
+            "sterna-relay",
+            "--lib",
+            "documents",
+        ])
+        .output()
+        .map_err(|error| failed(format!("cargo test: {error}")))?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    ))
 }
