@@ -1,0 +1,188 @@
+//! Reading the sockets that `epoll` reported, into buffers of the pool.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::ptr;
+
+use super::{MmsgEngine, WAKE};
+use crate::core::Received;
+use crate::engine::{BudgetLine, ListenerId, Port, RelaySlot};
+use crate::limits::{CONTROL_BYTES, HEADROOM_BYTES, LISTENERS_MAX, RECEIVE_BURST_MAX};
+use crate::receive::{Control, whole};
+use crate::slots::overflow_since;
+use crate::sockaddr;
+
+/// Where the kernel writes addresses and control messages: one burst of one socket.
+pub(super) struct Receiver {
+    headers: Box<[libc::mmsghdr]>,
+    vectors: Box<[libc::iovec]>,
+    names: Box<[[u8; 28]]>,
+    controls: Box<[[u64; CONTROL_BYTES / 8]]>,
+    buffers: Vec<u32>,
+}
+
+// SAFETY: the pointers in headers and vectors point into the other tables of this very value, whose
+// memory does not move with it, and into buffers of the engine's pool; they are set anew before
+// every use.
+unsafe impl Send for Receiver {}
+
+impl Receiver {
+    pub(super) fn new() -> Self {
+        let empty = libc::iovec {
+            iov_base: ptr::null_mut(),
+            iov_len: 0,
+        };
+        // SAFETY: a structure of integers and pointers, for which zeros are valid.
+        let header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        Self {
+            headers: vec![header; RECEIVE_BURST_MAX].into(),
+            vectors: vec![empty; RECEIVE_BURST_MAX].into(),
+            names: vec![[0; 28]; RECEIVE_BURST_MAX].into(),
+            controls: vec![[0; CONTROL_BYTES / 8]; RECEIVE_BURST_MAX].into(),
+            buffers: Vec::with_capacity(RECEIVE_BURST_MAX),
+        }
+    }
+
+    pub(super) fn budget(&self) -> BudgetLine {
+        BudgetLine {
+            what: "one receive call",
+            count: RECEIVE_BURST_MAX,
+            bytes_each: size_of::<libc::mmsghdr>()
+                + size_of::<libc::iovec>()
+                + 28
+                + CONTROL_BYTES
+                + size_of::<u32>(),
+        }
+    }
+
+    /// Points the first headers at the buffers that were taken.
+    fn point(&mut self, start: impl Fn(u32) -> *mut u8, payload_bytes: usize) {
+        for (i, &buffer) in self.buffers.iter().enumerate() {
+            self.vectors[i] = libc::iovec {
+                iov_base: start(buffer).wrapping_add(HEADROOM_BYTES).cast(),
+                iov_len: payload_bytes,
+            };
+            let header = &mut self.headers[i].msg_hdr;
+            header.msg_name = self.names[i].as_mut_ptr().cast();
+            header.msg_namelen = 28;
+            header.msg_iov = &raw mut self.vectors[i];
+            header.msg_iovlen = 1;
+            header.msg_control = self.controls[i].as_mut_ptr().cast();
+            header.msg_controllen = CONTROL_BYTES as _;
+            header.msg_flags = 0;
+            self.headers[i].msg_len = 0;
+        }
+    }
+}
+
+impl MmsgEngine {
+    /// Reads every socket that was reported, a burst each, until the pool is empty.
+    pub(super) fn receive(&mut self) {
+        for event in 0..self.events.len() {
+            let key = self.events[event].u64;
+            if key == WAKE {
+                self.core.waker.clear_event();
+                continue;
+            }
+            if self.core.pool.free_count() == 0 {
+                // The sockets keep their packets, and `epoll` will report them again.
+                self.core.counters.buffers_exhausted += 1;
+                return;
+            }
+            let socket = u32::try_from(key).unwrap_or(u32::MAX);
+            let (port, fd) = match socket.checked_sub(LISTENERS_MAX) {
+                None => {
+                    let id = u16::try_from(socket).unwrap_or(u16::MAX);
+                    let listener = &self.listeners[usize::from(id)];
+                    (Port::Listener(ListenerId(id)), listener.socket.as_raw_fd())
+                }
+                Some(slot) => {
+                    let slot = RelaySlot(slot);
+                    let Some(relay) = self.relays.open_at(slot) else {
+                        continue;
+                    };
+                    (Port::Relay(slot), relay.fd)
+                }
+            };
+            self.receive_burst(port, fd);
+        }
+    }
+
+    fn receive_burst(&mut self, port: Port, fd: i32) {
+        let pool = &mut self.core.pool;
+        let receiver = &mut self.receiver;
+        while receiver.buffers.len() < RECEIVE_BURST_MAX {
+            let Some(buffer) = pool.take() else { break };
+            receiver.buffers.push(buffer);
+        }
+        receiver.point(
+            |buffer| pool.start(buffer),
+            self.core.config.payload_bytes(),
+        );
+        let count = libc::c_uint::try_from(receiver.buffers.len()).unwrap_or(0);
+        // SAFETY: the first `count` headers point at tables of the receiver and at buffers taken
+        // from the pool, which nobody else reads or writes; all outlive the call. Non-blocking.
+        let got = unsafe {
+            libc::recvmmsg(
+                fd,
+                receiver.headers.as_mut_ptr(),
+                count,
+                libc::MSG_DONTWAIT as _,
+                ptr::null_mut(),
+            )
+        };
+        let got = usize::try_from(got).unwrap_or_else(|_| {
+            if io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock {
+                self.core.counters.receive_errors += 1;
+            }
+            0
+        });
+        for i in 0..self.receiver.buffers.len() {
+            let buffer = self.receiver.buffers[i];
+            if i >= got || !self.take_message(i, buffer, port) {
+                self.core.pool.put_back(buffer);
+            }
+        }
+        self.receiver.buffers.clear();
+    }
+
+    /// Takes the `i`th message of a burst; `false`: its buffer is free again.
+    fn take_message(&mut self, i: usize, buffer: u32, port: Port) -> bool {
+        let header = &self.receiver.headers[i];
+        let truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+        let control_len = header.msg_hdr.msg_controllen;
+        let name_len = header.msg_hdr.msg_namelen as usize;
+        let control = Control::parse(control_bytes(&self.receiver.controls[i], control_len));
+        let overflow = match port {
+            Port::Listener(id) => Some(&mut self.listeners[usize::from(id.0)].overflow),
+            Port::Relay(slot) => self.relays.at_mut(slot).map(|relay| &mut relay.overflow),
+        };
+        if let Some(overflow) = overflow {
+            self.core.counters.receive_overflow += overflow_since(overflow, control.overflow);
+        }
+        if truncated {
+            self.core.counters.truncated += 1;
+        }
+        let name = &self.receiver.names[i];
+        let from = sockaddr::decode(&name[..name_len.min(name.len())]);
+        let carried = whole(header.msg_len as usize, control.stride, truncated);
+        let (Some(from), Some((len, stride))) = (from, carried) else {
+            return false;
+        };
+        let received = Received {
+            port,
+            from,
+            len,
+            stride,
+            ecn: control.ecn,
+        };
+        self.core.receive(buffer, HEADROOM_BYTES, received);
+        true
+    }
+}
+
+fn control_bytes(words: &[u64; CONTROL_BYTES / 8], len: usize) -> &[u8] {
+    let len = len.min(CONTROL_BYTES);
+    // SAFETY: any eight bytes of an integer are eight valid bytes, and `len` is within them.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), len) }
+}

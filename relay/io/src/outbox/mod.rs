@@ -1,0 +1,330 @@
+//! The outgoing queue: datagrams of a whole batch, gathered into groups that leave as one.
+//!
+//! A group has one socket, one destination, one size (the last datagram may be shorter, and ends
+//! it) and one traffic class. A datagram looks a few groups back for the last one of its flow: it
+//! joins it or opens the next, so the order within a flow is kept.
+//!
+//! The path MTU is respected by three rules. No datagram above `segment_bytes_max` joins a group,
+//! and by default that is an Ethernet frame less headers. The kernel knows the path MTU and refuses
+//! a group whose segments exceed it (EINVAL, EMSGSIZE): its datagrams are sent singly, which the
+//! kernel fragments or refuses as the socket says. And the destination is remembered for a minute,
+//! so that the detour is not made for every batch.
+
+mod layout;
+mod refusals;
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+pub(crate) use layout::{Layout, Message};
+
+use crate::engine::{BudgetLine, Config};
+use crate::limits::{
+    GROUP_BYTES_MAX, GROUP_LOOK_BACK, GROUP_SEGMENTS_MAX, HEADER_BYTES_MAX, OUTBOX_ARENA_BYTES,
+    OUTBOX_ENTRIES_MAX, TAIL_BYTES_MAX,
+};
+use crate::pool::{Packet, Pool, SharedPacket};
+use crate::sockaddr::SockAddr;
+
+use refusals::Refusals;
+
+const NONE: u32 = u32::MAX;
+
+/// Where a datagram's payload lies.
+pub(crate) enum Payload<'a> {
+    /// In a buffer of this batch.
+    Packet(Packet),
+    /// Anywhere: it is copied.
+    Copy(&'a [u8]),
+    /// In a buffer that was shared.
+    Shared(SharedPacket),
+}
+
+/// What became of a datagram.
+#[derive(Debug)]
+pub(crate) enum Pushed {
+    /// It is queued.
+    Queued,
+    /// The queue is full: flush it and come again.
+    Full,
+    /// Its packet is not of this batch.
+    Stale,
+}
+
+/// One queued datagram.
+pub(crate) struct Entry {
+    /// The next of its group, or [`NONE`].
+    next: u32,
+    header: u32,
+    header_len: u8,
+    tail: u8,
+    payload: *const u8,
+    payload_len: u32,
+    /// For a payload in a buffer of this batch.
+    packet: Option<Packet>,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        usize::from(self.header_len) + self.payload_len as usize + usize::from(self.tail)
+    }
+}
+
+/// Datagrams that leave as one.
+pub(crate) struct Group {
+    pub(crate) socket: u32,
+    pub(crate) count: u16,
+    pub(crate) ecn: u8,
+    open: bool,
+    pub(crate) segment: u32,
+    pub(crate) bytes: u32,
+    first: u32,
+    last: u32,
+    pub(crate) to: SocketAddr,
+    name: SockAddr,
+}
+
+/// The queue and what the kernel is shown of it.
+pub(crate) struct Outbox {
+    gso: bool,
+    ecn: bool,
+    segment_bytes_max: usize,
+    arena: Box<[u8]>,
+    arena_used: usize,
+    entries: Vec<Entry>,
+    groups: Vec<Group>,
+    shared: Vec<SharedPacket>,
+    refusals: Refusals,
+    layout: Layout,
+}
+
+// SAFETY: the pointers in entries and in the layout point into the arena, which the outbox owns,
+// into the pool of the same engine, which moves with it, and into shared packets, which it keeps;
+// all of them may be sent.
+unsafe impl Send for Outbox {}
+
+impl Outbox {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            gso: config.gso,
+            ecn: config.ecn,
+            segment_bytes_max: config.segment_bytes_max,
+            arena: vec![0; OUTBOX_ARENA_BYTES].into(),
+            arena_used: 0,
+            entries: Vec::with_capacity(OUTBOX_ENTRIES_MAX),
+            groups: Vec::with_capacity(OUTBOX_ENTRIES_MAX),
+            shared: Vec::with_capacity(OUTBOX_ENTRIES_MAX),
+            refusals: Refusals::new(),
+            layout: Layout::new(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// Queues one datagram. One look at a few groups, no allocation, and no copy but of the header
+    /// (and of [`Payload::Copy`]).
+    ///
+    /// `payload` is left as it was when the queue is full.
+    pub(crate) fn push(
+        &mut self,
+        pool: &mut Pool,
+        socket: u32,
+        to: SocketAddr,
+        header: &[u8],
+        payload: &mut Payload<'_>,
+        tail: usize,
+    ) -> Pushed {
+        debug_assert!(header.len() <= HEADER_BYTES_MAX && tail <= TAIL_BYTES_MAX);
+        let header = &header[..header.len().min(HEADER_BYTES_MAX)];
+        let tail = tail.min(TAIL_BYTES_MAX);
+        let in_arena = header.len()
+            + match payload {
+                Payload::Copy(bytes) => bytes.len() + tail,
+                _ => 0,
+            };
+        if self.entries.len() == OUTBOX_ENTRIES_MAX || self.arena.len() - self.arena_used < in_arena
+        {
+            // A copy that could never fit is longer than any datagram.
+            return if in_arena > self.arena.len() {
+                Pushed::Stale
+            } else {
+                Pushed::Full
+            };
+        }
+        let at = self.arena_used;
+        let mut entry = Entry {
+            next: NONE,
+            header: u32::try_from(at).unwrap_or(0),
+            // At most 64, and at most 3.
+            header_len: u8::try_from(header.len()).unwrap_or(0),
+            tail: u8::try_from(tail).unwrap_or(0),
+            payload: std::ptr::null(),
+            payload_len: 0,
+            packet: None,
+        };
+        let mut class = 0;
+        match payload {
+            Payload::Packet(packet) => {
+                let Some(start) = pool.enqueue(*packet) else {
+                    return Pushed::Stale;
+                };
+                entry.payload = start;
+                entry.payload_len = u32::try_from(packet.len()).unwrap_or(0);
+                entry.packet = Some(*packet);
+                if self.ecn {
+                    class = pool.ecn(*packet);
+                }
+            }
+            Payload::Copy(bytes) => {
+                let body = at + header.len();
+                self.arena[body..body + bytes.len()].copy_from_slice(bytes);
+                self.arena[body + bytes.len()..body + bytes.len() + tail].fill(0);
+                entry.payload = self.arena[at..].as_ptr();
+                entry.payload_len = u32::try_from(in_arena).unwrap_or(0);
+                entry.header_len = 0;
+                entry.tail = 0;
+            }
+            Payload::Shared(packet) => {
+                entry.payload = packet.as_ptr();
+                entry.payload_len = u32::try_from(packet.len()).unwrap_or(0);
+            }
+        }
+        self.arena[at..at + header.len()].copy_from_slice(header);
+        self.arena_used += in_arena;
+        if let Payload::Shared(packet) = std::mem::replace(payload, Payload::Copy(&[])) {
+            self.shared.push(packet);
+        }
+        self.group(socket, to, class, entry);
+        Pushed::Queued
+    }
+
+    fn group(&mut self, socket: u32, to: SocketAddr, ecn: u8, entry: Entry) {
+        let index = u32::try_from(self.entries.len()).unwrap_or(NONE);
+        let size = entry.bytes();
+        // No datagram is longer than 64 KiB and some bytes.
+        let bytes = u32::try_from(size).unwrap_or(u32::MAX);
+        self.entries.push(entry);
+        let groupable = self.gso && size > 0 && size <= self.segment_bytes_max;
+        if groupable {
+            let earliest = self.groups.len().saturating_sub(GROUP_LOOK_BACK);
+            let flow = self.groups[earliest..]
+                .iter_mut()
+                .rev()
+                .find(|group| group.socket == socket && group.to == to);
+            if let Some(group) = flow
+                && group.takes(bytes, ecn)
+                && (group.count > 1 || self.refusals.allow(to, group.segment))
+            {
+                group.count += 1;
+                group.bytes += bytes;
+                group.open = bytes == group.segment;
+                self.entries[group.last as usize].next = index;
+                group.last = index;
+                return;
+            }
+        }
+        self.groups.push(Group {
+            socket,
+            count: 1,
+            ecn,
+            open: groupable,
+            segment: bytes,
+            bytes,
+            first: index,
+            last: index,
+            to,
+            name: SockAddr::new(to),
+        });
+    }
+
+    /// Prepares everything queued for the kernel. `last`: the batch has been handled, and headers
+    /// may be written into its buffers.
+    pub(crate) fn lay_out(&mut self, pool: &mut Pool, last: bool) {
+        let (arena, entries) = (&self.arena, &self.entries);
+        self.layout.fill(arena, entries, &self.groups, |entry| {
+            let packet = entry.packet.filter(|_| last)?;
+            let header = &arena[entry.header as usize..][..usize::from(entry.header_len)];
+            pool.frame(packet, header, usize::from(entry.tail))
+        });
+    }
+
+    /// What [`lay_out`](Self::lay_out) prepared; one message a group.
+    pub(crate) fn layout(&mut self) -> &mut Layout {
+        &mut self.layout
+    }
+
+    /// Prepares a group's datagrams as single messages, because the kernel refused the group, and
+    /// remembers its destination.
+    pub(crate) fn split(&mut self, group: usize, now: Instant) -> &mut Layout {
+        let refused = &self.groups[group];
+        self.refusals.insert(refused.to, refused.segment, now);
+        self.layout.split(group, &self.entries, refused);
+        &mut self.layout
+    }
+
+    /// Forgets refusals that are too old.
+    pub(crate) fn expire_refusals(&mut self, now: Instant) {
+        self.refusals.expire(now);
+    }
+
+    /// The datagrams that a laid out group makes, as the kernel would cut them: for the simulated
+    /// network.
+    pub(crate) fn datagrams(&self, group: usize) -> impl Iterator<Item = Vec<u8>> {
+        let bytes = self.layout.gather(group);
+        let segment = match self.groups[group].segment as usize {
+            0 => 1,
+            segment => segment,
+        };
+        let count = usize::from(self.groups[group].count);
+        (0..count).map(move |i| {
+            let start = i * segment;
+            bytes[start..bytes.len().min(start + segment)].to_vec()
+        })
+    }
+
+    /// Empties the queue after the kernel took it.
+    pub(crate) fn reset(&mut self, pool: &mut Pool) {
+        for entry in self.entries.drain(..) {
+            if let Some(packet) = entry.packet {
+                pool.dequeue(packet);
+            }
+        }
+        self.groups.clear();
+        self.shared.clear();
+        self.arena_used = 0;
+        self.layout.clear();
+    }
+
+    pub(crate) fn budget(&self) -> [BudgetLine; 3] {
+        let entry = size_of::<Entry>() + size_of::<Group>() + size_of::<SharedPacket>();
+        [
+            BudgetLine {
+                what: "headers and copies to send",
+                count: 1,
+                bytes_each: self.arena.len(),
+            },
+            BudgetLine {
+                what: "datagrams to send",
+                count: OUTBOX_ENTRIES_MAX,
+                bytes_each: entry,
+            },
+            self.layout.budget(),
+        ]
+    }
+}
+
+impl Group {
+    fn takes(&self, bytes: u32, ecn: u8) -> bool {
+        self.open
+            && self.ecn == ecn
+            && bytes <= self.segment
+            && self.count < GROUP_SEGMENTS_MAX
+            && self.bytes as usize + bytes as usize <= GROUP_BYTES_MAX
+    }
+}
