@@ -91,6 +91,14 @@ pub enum AttributeError {
     Range,
 }
 
+/// The longest text that is read (RFC 8489 §14.3, §14.8 to §14.10, §14.14: "as long as 763 bytes
+/// when decoding").
+pub const TEXT_BYTES_MAX: usize = 763;
+
+/// The longest text of fewer than 128 characters that is sent (RFC 8489 §14.8 to §14.10, §14.14:
+/// "as long as 509 bytes when encoding").
+pub const TEXT_SENT_BYTES_MAX: usize = 509;
+
 /// Copies `value` to the start of `out`.
 #[inline]
 fn put(out: &mut [u8], value: &[u8]) -> Result<usize, Full> {
@@ -98,6 +106,15 @@ fn put(out: &mut [u8], value: &[u8]) -> Result<usize, Full> {
         .ok_or(Full)?
         .copy_from_slice(value);
     Ok(value.len())
+}
+
+/// Copies text of at most `bytes_max` bytes to the start of `out`.
+#[inline]
+fn put_text(out: &mut [u8], value: &str, bytes_max: usize) -> Result<usize, Full> {
+    if value.len() > bytes_max {
+        return Err(Full);
+    }
+    put(out, value.as_bytes())
 }
 
 /// A value of exactly `N` bytes.

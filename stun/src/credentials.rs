@@ -106,3 +106,90 @@ pub fn parse_rest_username(username: &str) -> Option<RestUsername<'_>> {
         user,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ascii_is_prepared_already() {
+        assert_eq!(
+            opaque_string("correct horse~ battery"),
+            Ok("correct horse~ battery".into())
+        );
+        assert!(matches!(opaque_string("plain"), Ok(Cow::Borrowed(_))));
+    }
+
+    // RFC 8265 §4.2.2: non-ASCII spaces become U+0020; then NFC.
+    #[test]
+    fn other_spaces_and_decomposed_letters_become_the_common_form() {
+        assert_eq!(opaque_string("a\u{2003}b"), Ok("a b".into()));
+        assert_eq!(opaque_string("Ko\u{308}ln"), Ok("K\u{F6}ln".into()));
+        assert_eq!(
+            opaque_string("\u{3A3}"),
+            Ok("\u{3A3}".into()),
+            "nothing is case-folded"
+        );
+    }
+
+    #[test]
+    fn nothing_and_control_characters_are_refused() {
+        for text in ["", "a\0", "a\tb", "a\nb", "\u{7F}", "\u{200B}"] {
+            assert_eq!(opaque_string(text), Err(Disallowed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_sha256_key_differs_from_the_userhash_by_the_password() {
+        let key = long_term_key_sha256("user", "realm", "pass");
+        // printf user:realm:pass | sha256sum
+        let expected = [0x07, 0xE9, 0x34, 0x11, 0x7A, 0xBD, 0x40, 0x83];
+        assert_eq!(key.as_bytes().len(), 32);
+        assert_eq!(key.as_bytes()[..8], expected);
+        assert_ne!(key.as_bytes(), userhash("user", "realm"));
+    }
+
+    #[test]
+    fn a_time_limited_password_is_the_base64_of_an_hmac_over_the_name() {
+        // printf 1762000000:alice | openssl dgst -sha1 -hmac north -binary | base64
+        let password = rest_password(b"north", "1762000000:alice");
+        assert_eq!(password.as_str(), "aPCG2bbq1q6GwKNrJ695BLfkE88=");
+    }
+
+    #[test]
+    fn a_time_limited_name_is_a_time_and_perhaps_a_user() {
+        let parts = |expiry_unix_s, user| {
+            Some(RestUsername {
+                expiry_unix_s,
+                user,
+            })
+        };
+        assert_eq!(
+            parse_rest_username("1762000000:alice"),
+            parts(1_762_000_000, "alice")
+        );
+        assert_eq!(
+            parse_rest_username("1762000000:a:b"),
+            parts(1_762_000_000, "a:b")
+        );
+        assert_eq!(parse_rest_username("1762000000"), parts(1_762_000_000, ""));
+        assert_eq!(parse_rest_username("1762000000:"), parts(1_762_000_000, ""));
+        for name in [
+            "",
+            "alice",
+            "alice:1762000000",
+            ":alice",
+            "+1:alice",
+            "-1:a",
+            " 1:a",
+            "1x:a",
+        ] {
+            assert_eq!(parse_rest_username(name), None, "{name:?}");
+        }
+        assert_eq!(
+            parse_rest_username("99999999999999999999:alice"),
+            None,
+            "beyond 64 bits"
+        );
+    }
+}

@@ -1,9 +1,8 @@
 //! Stateless nonces (RFC 8489 §9.2, §18.1).
 //!
 //! ```text
-//!  "obMatJos2"  features      key id, minute   MAC
-//! | 9         | 4         |  20 characters of base64 for 1 + 2 + 12 bytes |
-//!  only where a feature bit is set
+//! | 9 characters | 4        | 20: base64 of 1 + 2 + 12 bytes |
+//! | "obMatJos2"  | features | key id, minute, MAC            |
 //! ```
 //!
 //! The MAC is HMAC-SHA256, cut to 96 bits, over key id, feature bits, minute, the client's address
@@ -32,11 +31,12 @@ pub const FUTURE_SKEW_S: u64 = 120;
 /// The nonces of one client within a bucket are the same, in seconds.
 pub const BUCKET_S: u64 = 60;
 
-/// The longest nonce that is issued.
-pub const NONCE_BYTES_MAX: usize = PREFIX_BYTES + BODY_CHARS;
+/// The length of a nonce that is issued.
+pub const NONCE_BYTES: usize = PREFIX_BYTES + BODY_CHARS;
 
+/// RFC 8489 §9.2: the cookie and the feature bits in base64 stand before every nonce, also where
+/// no bit is set.
 const COOKIE: &[u8; 9] = b"obMatJos2";
-/// The cookie and the feature bits in base64.
 const PREFIX_BYTES: usize = COOKIE.len() + 4;
 const MAC_BYTES: usize = 12;
 const BODY_BYTES: usize = 1 + 2 + MAC_BYTES;
@@ -44,7 +44,7 @@ const BODY_CHARS: usize = BODY_BYTES / 3 * 4;
 
 const _: () = assert!(BODY_BYTES.is_multiple_of(3), "base64 without padding");
 const _: () = assert!(
-    NONCE_BYTES_MAX == 33,
+    NONCE_BYTES == 33,
     "what the amplification budget counts with"
 );
 const _: () = assert!(WINDOW_S / BUCKET_S < 1 << 15 && FUTURE_SKEW_S / BUCKET_S < 1 << 15);
@@ -61,7 +61,7 @@ pub struct Features {
 }
 
 impl Features {
-    /// No cookie, no feature bits: a nonce of 20 characters.
+    /// No feature: `AAAA` on the wire.
     pub const NONE: Self = Self {
         password_algorithms: false,
         username_anonymity: false,
@@ -84,10 +84,15 @@ impl Features {
         let bits = nonce.strip_prefix(COOKIE)?.get(..4)?;
         let mut set = [0; 3];
         STANDARD.decode_slice(bits, &mut set).ok()?;
-        Some(Self {
-            password_algorithms: set[0] & 0x80 != 0,
-            username_anonymity: set[0] & 0x40 != 0,
-        })
+        Some(Self::of_bits(set))
+    }
+
+    #[inline]
+    fn of_bits(bits: [u8; 3]) -> Self {
+        Self {
+            password_algorithms: bits[0] & 0x80 != 0,
+            username_anonymity: bits[0] & 0x40 != 0,
+        }
     }
 }
 
@@ -158,16 +163,13 @@ impl Ends {
 
 /// A nonce as it goes into the attribute.
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub struct IssuedNonce {
-    bytes: [u8; NONCE_BYTES_MAX],
-    len: usize,
-}
+pub struct IssuedNonce([u8; NONCE_BYTES]);
 
 impl IssuedNonce {
     /// The characters, all of ASCII.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.0
     }
 }
 
@@ -227,17 +229,11 @@ impl NonceKeys {
         body[..3].copy_from_slice(&[self.current.id, high, low]);
         body[3..].copy_from_slice(&self.current.mac(minute, bits, &Ends::new(client, server)));
 
-        let mut nonce = IssuedNonce {
-            bytes: [0; NONCE_BYTES_MAX],
-            len: 0,
-        };
-        if features != Features::NONE {
-            nonce.bytes[..COOKIE.len()].copy_from_slice(COOKIE);
-            encode(&bits, &mut nonce.bytes[COOKIE.len()..PREFIX_BYTES]);
-            nonce.len = PREFIX_BYTES;
-        }
-        encode(&body, &mut nonce.bytes[nonce.len..nonce.len + BODY_CHARS]);
-        nonce.len += BODY_CHARS;
+        let mut nonce = IssuedNonce([0; NONCE_BYTES]);
+        let (prefix, text) = nonce.0.split_at_mut(PREFIX_BYTES);
+        prefix[..COOKIE.len()].copy_from_slice(COOKIE);
+        encode(&bits, &mut prefix[COOKIE.len()..]);
+        encode(&body, text);
         nonce
     }
 
@@ -261,11 +257,12 @@ impl NonceKeys {
         server: SocketAddr,
         unix_s: u64,
     ) -> Option<Features> {
-        let (features, text) = match nonce.len() {
-            BODY_CHARS => (Features::NONE, nonce),
-            NONCE_BYTES_MAX => (Features::of(nonce)?, &nonce[PREFIX_BYTES..]),
-            _ => return None,
-        };
+        let nonce: &[u8; NONCE_BYTES] = nonce.try_into().ok()?;
+        let (prefix, text) = nonce.split_at(PREFIX_BYTES);
+        let mut bits = [0; 3];
+        STANDARD
+            .decode_slice(prefix.strip_prefix(COOKIE)?, &mut bits)
+            .ok()?;
         let mut body = [0; BODY_BYTES];
         STANDARD.decode_slice(text, &mut body).ok()?;
         let [id, high, low, mac @ ..] = body;
@@ -283,8 +280,8 @@ impl NonceKeys {
         let key = std::iter::once(&self.current)
             .chain(&self.previous)
             .find(|key| key.id == id)?;
-        let expected = key.mac(minute, features.bits(), &Ends::new(client, server));
-        bool::from(expected.ct_eq(&mac)).then_some(features)
+        let expected = key.mac(minute, bits, &Ends::new(client, server));
+        bool::from(expected.ct_eq(&mac)).then(|| Features::of_bits(bits))
     }
 }
 
@@ -303,4 +300,208 @@ fn nearest(now: u64, low: u16) -> u64 {
 fn encode(bytes: &[u8], out: &mut [u8]) {
     let written = STANDARD.encode_slice(bytes, out);
     debug_assert!(written.is_ok(), "three bytes make four characters");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn ends() -> (SocketAddr, SocketAddr) {
+        (addr("192.0.2.1:40000"), addr("198.51.100.1:3478"))
+    }
+
+    fn keys() -> NonceKeys {
+        NonceKeys::new(NonceKey::new(1, &[1; 32]), None)
+    }
+
+    const BOTH: Features = Features {
+        password_algorithms: true,
+        username_anonymity: true,
+    };
+
+    #[test]
+    fn a_nonce_has_33_characters_and_begins_with_cookie_and_feature_bits() {
+        let (client, server) = ends();
+        let cases = [
+            (Features::NONE, "obMatJos2AAAA"),
+            (
+                Features {
+                    password_algorithms: true,
+                    username_anonymity: false,
+                },
+                "obMatJos2gAAA",
+            ),
+            (
+                Features {
+                    password_algorithms: false,
+                    username_anonymity: true,
+                },
+                "obMatJos2QAAA",
+            ),
+            (BOTH, "obMatJos2wAAA"),
+        ];
+        for (features, prefix) in cases {
+            let nonce = keys().issue(client, server, NOW, features);
+            assert_eq!(nonce.as_bytes().len(), 33);
+            assert!(nonce.as_bytes().starts_with(prefix.as_bytes()), "{nonce:?}");
+            assert!(nonce.as_bytes().iter().all(u8::is_ascii_graphic));
+            assert_eq!(Features::of(nonce.as_bytes()), Some(features));
+            let check = keys().check(nonce.as_bytes(), client, server, NOW);
+            assert_eq!(check, Check::Valid(features));
+        }
+    }
+
+    // RFC 8489 §9.2.4: "The server MUST NOT choose the same NONCE for two requests unless they have
+    // the same source IP address and port."
+    #[test]
+    fn two_client_addresses_or_ports_never_get_the_same_nonce_nor_can_use_each_others() {
+        let (client, server) = ends();
+        let nonce = keys().issue(client, server, NOW, BOTH);
+        let others = [
+            addr("192.0.2.1:40001"),
+            addr("192.0.2.2:40000"),
+            addr("[2001:db8::1]:40000"),
+        ];
+        for other in others {
+            assert_ne!(keys().issue(other, server, NOW, BOTH), nonce);
+            assert_eq!(
+                keys().check(nonce.as_bytes(), other, server, NOW),
+                Check::Stale
+            );
+        }
+        let elsewhere = addr("198.51.100.2:3478");
+        assert_eq!(
+            keys().check(nonce.as_bytes(), client, elsewhere, NOW),
+            Check::Stale
+        );
+    }
+
+    #[test]
+    fn a_nonce_lives_for_the_window_and_not_longer() {
+        let (client, server) = ends();
+        let nonce = keys().issue(client, server, NOW, BOTH);
+        let check = |at: u64| keys().check(nonce.as_bytes(), client, server, at);
+        assert_eq!(check(NOW + WINDOW_S), Check::Valid(BOTH));
+        assert_eq!(check(NOW + WINDOW_S + BUCKET_S), Check::Stale);
+        assert_eq!(check(NOW - FUTURE_SKEW_S), Check::Valid(BOTH));
+        assert_eq!(check(NOW - FUTURE_SKEW_S - BUCKET_S), Check::Stale);
+    }
+
+    #[test]
+    fn a_nonce_does_not_come_back_to_life_when_its_minute_comes_round() {
+        let (client, server) = ends();
+        let nonce = keys().issue(client, server, NOW, BOTH);
+        let round_later = NOW + (1 << 16) * BUCKET_S;
+        assert_eq!(
+            keys().check(nonce.as_bytes(), client, server, round_later),
+            Check::Stale
+        );
+    }
+
+    // RFC 8489 §9.2.1: an attacker who takes the feature bits away shall not go undetected.
+    #[test]
+    fn no_character_of_a_nonce_can_be_changed() {
+        let (client, server) = ends();
+        let nonce = keys().issue(client, server, NOW, BOTH);
+        for at in 0..NONCE_BYTES {
+            for other in [b'A', b'Q', b'g', b'/', b' ', 0xFF] {
+                let mut changed = nonce;
+                changed.0[at] = other;
+                if changed != nonce {
+                    let check = keys().check(changed.as_bytes(), client, server, NOW);
+                    assert_eq!(check, Check::Stale, "{at} {other}");
+                }
+            }
+        }
+        assert_eq!(
+            keys().check(&nonce.0[..32], client, server, NOW),
+            Check::Stale
+        );
+        assert_eq!(
+            keys().check(&nonce.0[13..], client, server, NOW),
+            Check::Stale
+        );
+        assert_eq!(keys().check(b"", client, server, NOW), Check::Stale);
+    }
+
+    #[test]
+    fn the_previous_key_is_accepted_and_the_one_before_it_is_not() {
+        let (client, server) = ends();
+        let mut keys = keys();
+        let first = keys.issue(client, server, NOW, BOTH);
+        keys.rotate(NonceKey::new(2, &[2; 32]));
+        let second = keys.issue(client, server, NOW, BOTH);
+        assert_ne!(first, second);
+        assert_eq!(
+            keys.check(first.as_bytes(), client, server, NOW),
+            Check::Valid(BOTH)
+        );
+        keys.rotate(NonceKey::new(3, &[3; 32]));
+        assert_eq!(
+            keys.check(first.as_bytes(), client, server, NOW),
+            Check::Stale
+        );
+        assert_eq!(
+            keys.check(second.as_bytes(), client, server, NOW),
+            Check::Valid(BOTH)
+        );
+    }
+
+    #[test]
+    fn a_node_with_the_same_keys_accepts_anothers_nonces() {
+        let (client, server) = ends();
+        let nonce = keys().issue(client, server, NOW, BOTH);
+        let other = NonceKeys::new(NonceKey::new(2, &[2; 32]), Some(NonceKey::new(1, &[1; 32])));
+        assert_eq!(
+            other.check(nonce.as_bytes(), client, server, NOW),
+            Check::Valid(BOTH)
+        );
+        let stranger = NonceKeys::new(NonceKey::new(1, &[9; 32]), None);
+        assert_eq!(
+            stranger.check(nonce.as_bytes(), client, server, NOW),
+            Check::Stale
+        );
+    }
+
+    #[test]
+    fn time_near_its_ends_does_not_overflow() {
+        let (client, server) = ends();
+        for at in [
+            0,
+            1,
+            BUCKET_S * 40_000,
+            u64::MAX - FUTURE_SKEW_S * BUCKET_S,
+            u64::MAX,
+        ] {
+            let nonce = keys().issue(client, server, at, BOTH);
+            assert_eq!(
+                keys().check(nonce.as_bytes(), client, server, at),
+                Check::Valid(BOTH)
+            );
+        }
+    }
+
+    #[test]
+    fn the_features_of_any_servers_nonce_can_be_read() {
+        // RFC 8489 appendix B.1: the bits are AAAC there, none that is assigned.
+        let published = b"obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA";
+        assert_eq!(Features::of(published), Some(Features::NONE));
+        assert_eq!(Features::of(b"f//499k954d6OL34oL9FSTvy64sA"), None);
+        assert_eq!(Features::of(b"obMatJos2AA"), None);
+        assert_eq!(Features::of(b"obMatJos2\0\0\0\0"), None);
+    }
+
+    #[test]
+    fn a_key_is_never_printed() {
+        assert_eq!(
+            format!("{:?}", NonceKey::new(7, &[0x41; 32])),
+            "NonceKey(7, …)"
+        );
+    }
 }

@@ -10,7 +10,7 @@ use crate::integrity::{KeyedSha1, KeyedSha256, SHA1_BYTES, SHA256_BYTES};
 use crate::message::{Class, Method, TransactionId};
 use crate::{ATTRIBUTE_HEADER_BYTES, HEADER_BYTES, MAGIC_COOKIE, fingerprint, padding};
 
-/// The buffer, or the 16 bits of the length, cannot hold the attribute.
+/// The buffer, the 16 bits of the length, or the attribute itself cannot hold the value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("no room for the attribute")]
 pub struct Full;

@@ -1,12 +1,12 @@
 //! What went wrong (RFC 8489 §14.8, §14.13; RFC 8656 §18.12).
 
-use super::{AddressFamily, Attribute, AttributeError, AttributeType, put, text};
+use super::{
+    AddressFamily, Attribute, AttributeError, AttributeType, TEXT_BYTES_MAX, TEXT_SENT_BYTES_MAX,
+    put_text, text,
+};
 use crate::be16;
 use crate::message::TransactionId;
 use crate::writer::Full;
-
-/// The longest reason phrase that is decoded (RFC 8489 §14.8).
-pub const REASON_BYTES_MAX: usize = 763;
 
 /// An error's number and its words (RFC 8489 §14.8).
 ///
@@ -91,7 +91,7 @@ impl<'a> Attribute<'a> for ErrorCode<'a> {
         };
         Ok(Self {
             code: code_of(class, number)?,
-            reason: text(reason, REASON_BYTES_MAX)?,
+            reason: text(reason, TEXT_BYTES_MAX)?,
         })
     }
 
@@ -100,7 +100,7 @@ impl<'a> Attribute<'a> for ErrorCode<'a> {
         let [class, number] = class_and_number(self.code);
         let (head, rest) = out.split_at_mut_checked(4).ok_or(Full)?;
         head.copy_from_slice(&[0, 0, class, number]);
-        Ok(4 + put(rest, self.reason.as_bytes())?)
+        Ok(4 + put_text(rest, self.reason, TEXT_SENT_BYTES_MAX)?)
     }
 }
 
@@ -131,7 +131,7 @@ impl<'a> Attribute<'a> for AddressErrorCode<'a> {
         Ok(Self {
             family: AddressFamily::of_code(family)?,
             code: code_of(class, number)?,
-            reason: text(reason, REASON_BYTES_MAX)?,
+            reason: text(reason, TEXT_BYTES_MAX)?,
         })
     }
 
@@ -140,7 +140,7 @@ impl<'a> Attribute<'a> for AddressErrorCode<'a> {
         let [class, number] = class_and_number(self.code);
         let (head, rest) = out.split_at_mut_checked(4).ok_or(Full)?;
         head.copy_from_slice(&[self.family.code(), 0, class, number]);
-        Ok(4 + put(rest, self.reason.as_bytes())?)
+        Ok(4 + put_text(rest, self.reason, TEXT_SENT_BYTES_MAX)?)
     }
 }
 

@@ -1,12 +1,12 @@
 //! What a server says of itself (RFC 8489 §14.14, §14.16).
 
-use super::{Attribute, AttributeError, AttributeType, put, text};
+use super::{
+    Attribute, AttributeError, AttributeType, TEXT_BYTES_MAX, TEXT_SENT_BYTES_MAX, put_text, text,
+};
 use crate::message::TransactionId;
 use crate::writer::Full;
 
-/// The longest SOFTWARE that is decoded (RFC 8489 §14.14).
-pub const SOFTWARE_BYTES_MAX: usize = 763;
-/// The longest ALTERNATE-DOMAIN (RFC 8489 §14.16: a DNS name of at most 255 bytes).
+/// The longest ALTERNATE-DOMAIN (RFC 8489 §14.16: "255 or fewer ASCII characters").
 pub const ALTERNATE_DOMAIN_BYTES_MAX: usize = 255;
 
 /// The name of the sender's software, for people (RFC 8489 §14.14).
@@ -18,12 +18,12 @@ impl<'a> Attribute<'a> for Software<'a> {
 
     #[inline]
     fn decode(value: &'a [u8], _: &TransactionId) -> Result<Self, AttributeError> {
-        text(value, SOFTWARE_BYTES_MAX).map(Self)
+        text(value, TEXT_BYTES_MAX).map(Self)
     }
 
     #[inline]
     fn encode(&self, _: &TransactionId, out: &mut [u8]) -> Result<usize, Full> {
-        put(out, self.0.as_bytes())
+        put_text(out, self.0, TEXT_SENT_BYTES_MAX)
     }
 }
 
@@ -36,12 +36,17 @@ impl<'a> Attribute<'a> for AlternateDomain<'a> {
 
     #[inline]
     fn decode(value: &'a [u8], _: &TransactionId) -> Result<Self, AttributeError> {
-        text(value, ALTERNATE_DOMAIN_BYTES_MAX).map(Self)
+        let domain = text(value, ALTERNATE_DOMAIN_BYTES_MAX)?;
+        if domain.is_ascii() {
+            Ok(Self(domain))
+        } else {
+            Err(AttributeError::Range)
+        }
     }
 
     #[inline]
     fn encode(&self, _: &TransactionId, out: &mut [u8]) -> Result<usize, Full> {
-        put(out, self.0.as_bytes())
+        put_text(out, self.0, ALTERNATE_DOMAIN_BYTES_MAX)
     }
 }
 
@@ -53,13 +58,14 @@ mod tests {
     #[test]
     fn software_is_text() {
         on_the_wire(Software("Sterna"), b"Sterna");
-        refused::<Software<'_>>(&[b's'; SOFTWARE_BYTES_MAX + 1], AttributeError::Length);
+        refused::<Software<'_>>(&[b's'; TEXT_BYTES_MAX + 1], AttributeError::Length);
         refused::<Software<'_>>(&[0xFF], AttributeError::Utf8);
     }
 
     #[test]
-    fn an_alternate_domain_is_text_of_at_most_255_bytes() {
+    fn an_alternate_domain_is_ascii_of_at_most_255_characters() {
         on_the_wire(AlternateDomain("turn.example.org"), b"turn.example.org");
         refused::<AlternateDomain<'_>>(&[b'd'; 256], AttributeError::Length);
+        refused::<AlternateDomain<'_>>("tür.example".as_bytes(), AttributeError::Range);
     }
 }
