@@ -1,0 +1,231 @@
+//! What the server's answers change.
+
+use std::time::{Duration, Instant};
+
+use sterna_stun::attr::{
+    ErrorCode, Lifetime, ReservationToken, XorMappedAddress, XorRelayedAddress,
+};
+use sterna_stun::message::{Class, Message};
+
+use super::TurnClient;
+use super::config::AllocateOptions;
+use super::data;
+use super::event::{Allocated, ClientError, EndReason, Event, Ignored, Received};
+use super::limits::STALE_NONCES_MAX;
+use super::request::Request;
+use super::transaction::Transaction;
+use super::upkeep::{Allocation, Upkeep};
+
+impl TurnClient {
+    /// Takes in one STUN message.
+    pub(super) fn handle_message(&mut self, now: Instant, packet: &[u8]) -> Received {
+        let Ok(message) = Message::parse(packet) else {
+            return Received::Ignored(Ignored::Malformed);
+        };
+        match message.class() {
+            Class::Indication => data::receive_indication(&message, self.allocation.as_ref()),
+            Class::Request => Received::Ignored(Ignored::Unexpected),
+            Class::Success | Class::Error => self.handle_answer(now, &message),
+        }
+    }
+
+    fn handle_answer(&mut self, now: Instant, message: &Message<'_>) -> Received {
+        let is_asked = |waiting: &Transaction| {
+            waiting.id == message.transaction_id() && waiting.request.method() == message.method()
+        };
+        let Some(index) = self.pending.iter().position(is_asked) else {
+            return Received::Ignored(Ignored::UnknownTransaction);
+        };
+        let code = match message.class() {
+            Class::Error => Some(error_code(message)),
+            _ => None,
+        };
+        let must_prove = self.pending[index].signed && code.is_none_or(must_be_proven);
+        if must_prove && !self.auth.verify(message) {
+            return Received::Ignored(Ignored::Unproven);
+        }
+        let transaction = self.pending.swap_remove(index);
+        match code {
+            None => self.succeeded(now, transaction.request, message),
+            Some(code) => self.refused(now, transaction, code, message),
+        }
+        self.settle();
+        Received::Answer
+    }
+
+    fn succeeded(&mut self, now: Instant, request: Request, message: &Message<'_>) {
+        let done = match &request {
+            Request::Binding => self.mapped(message),
+            Request::Allocate(options) => self.allocated(now, *options, message),
+            Request::Refresh { lifetime } => self.refreshed(now, *lifetime, message),
+            Request::CreatePermission { peers } => {
+                if let Some(allocation) = &mut self.allocation
+                    && allocation.permissions.grant(now, peers)
+                {
+                    let peers = peers.clone();
+                    self.events.push_back(Event::Permitted { peers });
+                }
+                Some(())
+            }
+            Request::ChannelBind { number, peer } => {
+                if let Some(allocation) = &mut self.allocation
+                    && allocation.channels.bound(now, *number)
+                {
+                    let (number, peer) = (*number, *peer);
+                    self.events.push_back(Event::ChannelBound { number, peer });
+                }
+                Some(())
+            }
+        };
+        if done.is_none() {
+            self.fail(now, request, ClientError::BadAnswer);
+        }
+    }
+
+    fn mapped(&mut self, message: &Message<'_>) -> Option<()> {
+        let XorMappedAddress(addr) = message.find().ok()??;
+        self.events.push_back(Event::Mapped { addr });
+        Some(())
+    }
+
+    fn allocated(
+        &mut self,
+        now: Instant,
+        options: AllocateOptions,
+        message: &Message<'_>,
+    ) -> Option<()> {
+        let XorRelayedAddress(relayed) = message.find().ok()??;
+        let XorMappedAddress(mapped) = message.find().ok()??;
+        let lifetime = find_lifetime(message)?;
+        let token = message.find::<ReservationToken>().ok()?;
+        self.allocation = Some(Allocation::new(now, relayed, options, lifetime));
+        self.events.push_back(Event::Allocated(Allocated {
+            relayed,
+            mapped,
+            lifetime,
+            reservation_token: token.map(|ReservationToken(token)| token),
+        }));
+        Some(())
+    }
+
+    fn refreshed(
+        &mut self,
+        now: Instant,
+        asked: Option<Duration>,
+        message: &Message<'_>,
+    ) -> Option<()> {
+        if asked == Some(Duration::ZERO) {
+            self.end(EndReason::Released);
+            return Some(());
+        }
+        let lifetime = find_lifetime(message)?;
+        if let Some(allocation) = &mut self.allocation {
+            allocation.refreshed(now, lifetime);
+            self.events.push_back(Event::Refreshed { lifetime });
+        }
+        Some(())
+    }
+
+    fn refused(
+        &mut self,
+        now: Instant,
+        transaction: Transaction,
+        code: u16,
+        message: &Message<'_>,
+    ) {
+        let Transaction {
+            request,
+            signed,
+            stale_nonces,
+            ..
+        } = transaction;
+        let again = match code {
+            // RFC 8489 §9.2.5: a 401 to a request that carried these credentials ends the attempt.
+            401 if signed => Err(ClientError::Unauthorized),
+            401 => self.auth.adopt(message).map(|()| stale_nonces),
+            438 if stale_nonces >= STALE_NONCES_MAX => Err(ClientError::StaleNonces),
+            438 => self.auth.adopt(message).map(|()| stale_nonces + 1),
+            code => Err(ClientError::Refused(code)),
+        };
+        let sent = again.and_then(|stale_nonces| self.send(now, request.clone(), stale_nonces));
+        if let Err(error) = sent {
+            self.fail(now, request, error);
+        }
+    }
+
+    /// Draws the consequences of a request that came to nothing, and reports it.
+    pub(super) fn fail(&mut self, now: Instant, request: Request, error: ClientError) {
+        let is_allocate = matches!(request, Request::Allocate(_) | Request::Binding);
+        let is_release = matches!(
+            request,
+            Request::Refresh {
+                lifetime: Some(Duration::ZERO)
+            }
+        );
+        let is_lost = error == ClientError::Refused(437) && !is_allocate;
+        if let Some(allocation) = &mut self.allocation {
+            abandon(now, allocation, &request, error == ClientError::TimedOut);
+        }
+        if !(is_release && is_lost) {
+            self.events.push_back(Event::Failed { request, error });
+        }
+        if is_release {
+            self.end(EndReason::Released);
+        } else if is_lost {
+            self.end(EndReason::Lost);
+        }
+    }
+
+    /// Forgets the allocation and what was asked for it.
+    pub(super) fn end(&mut self, reason: EndReason) {
+        if self.allocation.take().is_some() {
+            self.pending
+                .retain(|waiting| matches!(waiting.request, Request::Binding));
+            self.events.push_back(Event::Ended(reason));
+        }
+    }
+}
+
+/// What becomes of the item that the failed request was to keep: one that was not answered is asked
+/// for again, one that was refused is over.
+fn abandon(now: Instant, allocation: &mut Allocation, request: &Request, timed_out: bool) {
+    let upkeep = if timed_out {
+        Upkeep::unanswered(now)
+    } else {
+        Upkeep::Over
+    };
+    match request {
+        Request::Binding | Request::Allocate(_) => {}
+        Request::Refresh { .. } => allocation.upkeep = upkeep,
+        Request::CreatePermission { peers } if timed_out => {
+            if let Some(set) = allocation.permissions.find(peers) {
+                set.upkeep = upkeep;
+            }
+        }
+        Request::CreatePermission { peers } => allocation.permissions.revoke(peers),
+        Request::ChannelBind { number, .. } => match allocation.channels.find(*number) {
+            Some(channel) if timed_out && channel.is_bound => channel.upkeep = upkeep,
+            _ => allocation.channels.refused(*number),
+        },
+    }
+}
+
+fn find_lifetime(message: &Message<'_>) -> Option<Duration> {
+    let Lifetime(seconds) = message.find().ok()??;
+    Some(Duration::from_secs(u64::from(seconds)))
+}
+
+/// The code of an error answer; one that has none is as good as a 500.
+fn error_code(message: &Message<'_>) -> u16 {
+    message
+        .find::<ErrorCode<'_>>()
+        .ok()
+        .flatten()
+        .map_or(500, |error| error.code)
+}
+
+/// Whether an error answer to a signed request must itself be signed. The checks that lead to these
+/// four come before the server knows the user's key (RFC 8489 §6.3.1 and §9.2.4).
+fn must_be_proven(code: u16) -> bool {
+    !matches!(code, 400 | 401 | 420 | 438)
+}
