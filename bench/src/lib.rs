@@ -1,1 +1,25 @@
-//! Skeleton.
+//! Load generator, self-check and comparisons with other servers.
+//!
+//! | module | what it measures | command |
+//! |---|---|---|
+//! | [`turn`] | packets through any TURN server, each accounted for | `sterna bench turn` |
+//!
+//! How to measure without fooling yourself is told in `bench/README.md`, beside this source.
+#![forbid(unsafe_code)]
+
+mod command;
+mod engine;
+mod error;
+mod ledger;
+mod limits;
+mod packet;
+mod report;
+mod target;
+pub mod turn;
+mod watch;
+
+pub use command::BenchCommand;
+pub use engine::EngineArg;
+pub use error::BenchError;
+pub use report::{LatencySummary, Totals};
+pub use target::{Target, Transport};

@@ -1,0 +1,42 @@
+//! `sterna bench …`: the measurements, and how their results are printed.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use crate::turn::{self, TurnArgs};
+
+/// The measurements.
+#[derive(Subcommand, Clone, Debug)]
+pub enum BenchCommand {
+    /// Load a TURN server with packets, and account for each of them.
+    Turn(TurnArgs),
+}
+
+impl BenchCommand {
+    /// Runs the measurement, prints what it has shown, and says how the process is to end: 0 done,
+    /// 1 failed, 2 wrong usage.
+    #[must_use]
+    pub fn run(&self) -> ExitCode {
+        let done = match self {
+            Self::Turn(args) => turn::run(args).map(|report| print(&report, args.json)),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("sterna bench: {error}");
+                ExitCode::from(if error.is_usage() { 2 } else { 1 })
+            }
+        }
+    }
+}
+
+fn print(report: &(impl Serialize + std::fmt::Display), json: bool) {
+    if json {
+        let text = serde_json::to_string_pretty(report);
+        println!("{}", text.expect("invariant: reports are plain data"));
+    } else {
+        println!("{report}");
+    }
+}
