@@ -46,7 +46,7 @@ Examples:
 ";
 
 /// Set in the process that already lives in the lab's own namespaces.
-const INSIDE: &str = "STERNA_LAB_INSIDE";
+const INSIDE: &str = "XTASK_LAB_INSIDE";
 
 /// The shell function `lab` as a program, since the command need not be a shell.
 const ENTER: &str = "#!/bin/sh\nhost=$1\nshift\nexec ip netns exec \"$host\" \"$@\"\n";
