@@ -1,0 +1,88 @@
+//! Every cap of the machine, named.
+//!
+//! [`Limits`] holds those that an operator sets; the constants hold those that follow from the
+//! protocol or from what memory is worth.
+
+/// The caps that an operator sets. Of each, 0 means: no cap of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Allocations of the whole node; beyond it 508.
+    pub allocations_max: u32,
+    /// Allocations of one account, reservations included; beyond it 486.
+    pub allocations_per_user_max: u32,
+    /// Allocations of one source prefix (/24, /56), reservations included; beyond it 486.
+    pub allocations_per_prefix_max: u32,
+    /// Permissions of one allocation; beyond it 508.
+    pub permissions_per_allocation_max: u32,
+    /// Channels of one allocation; beyond it 508.
+    pub channels_per_allocation_max: u32,
+    /// Permissions and channels for new peers that one allocation may add in a second; beyond it
+    /// 508.
+    pub new_peers_per_allocation_per_s: u32,
+    /// Answers to unproved sources of one prefix (/24, /56) in a second, a worker; beyond it
+    /// silence.
+    pub unauthenticated_replies_per_prefix_per_s: u32,
+    /// Error answers in a second to one address that holds a nonce and shows wrong credentials, a
+    /// worker; beyond it silence.
+    pub failed_credentials_per_client_per_s: u32,
+    /// Packets of one allocation in a second, both ways together; beyond it they are dropped.
+    pub session_packets_per_s: u32,
+    /// Payload bytes of one allocation in a second, both ways together; beyond it packets are
+    /// dropped.
+    pub session_bytes_per_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            allocations_max: 0,
+            allocations_per_user_max: 1000,
+            allocations_per_prefix_max: 4000,
+            permissions_per_allocation_max: 1000,
+            channels_per_allocation_max: 512,
+            new_peers_per_allocation_per_s: 1000,
+            unauthenticated_replies_per_prefix_per_s: 500,
+            failed_credentials_per_client_per_s: 20,
+            session_packets_per_s: 0,
+            session_bytes_per_s: 0,
+        }
+    }
+}
+
+/// RFC 8656 §3.2: the default lifetime of an allocation, and the least that is granted.
+pub const LIFETIME_DEFAULT_S: u32 = 600;
+/// RFC 8656 §9: the lifetime of a permission.
+pub const PERMISSION_LIFETIME_S: u32 = 300;
+/// RFC 8656 §12: the lifetime of a channel binding.
+pub const CHANNEL_LIFETIME_S: u32 = 600;
+/// RFC 8656 §7.2 asks for 30 s or more; a client that loses its first answer needs longer.
+pub const RESERVATION_LIFETIME_S: u32 = 60;
+/// How long a port that somebody else holds is left alone before it is tried again.
+pub const FOREIGN_PORT_HOLDOFF_S: u32 = 5;
+/// RFC 8656 §12: the first channel number that may be bound.
+pub const CHANNEL_FIRST: u16 = 0x4000;
+/// RFC 8656 §12: the last channel number that may be bound.
+pub const CHANNEL_LAST: u16 = 0x4fff;
+/// Peers in one CreatePermission; more would need a message beyond any sane MTU.
+pub const PEERS_PER_REQUEST_MAX: usize = 64;
+/// Relay sockets that one worker is opening at a time. The driver opens them at once.
+pub const PENDING_BINDS_MAX: usize = 1024;
+/// The relay ports' handles are indices; one beyond this is refused.
+pub const RELAY_PORT_INDEX_MAX: u32 = 1 << 20;
+/// Allocations that one `handle_timeout` ends at most, so that a worker's turn stays short.
+pub const TIMEOUT_BATCH_MAX: usize = 256;
+/// Buckets of one rate limiter: 512 KiB a worker, whatever is thrown at it.
+pub const RATE_BUCKETS: usize = 1 << 16;
+/// The longest answer that the machine writes.
+pub const REPLY_BYTES_MAX: usize = 1280;
+/// The longest realm with which a 401 to the smallest Allocate stays within 3.5 times its size.
+pub const REALM_BYTES_MAX: usize = 24;
+/// The longest SOFTWARE that is sent (RFC 8489 §14.14 allows 763).
+pub const SOFTWARE_BYTES_MAX: usize = 128;
+/// What fits a UDP datagram over IPv4; the longest that is sent to a UDP client.
+pub const UDP_PAYLOAD_MAX: usize = 65_507;
+
+// A 401 without PASSWORD-ALGORITHMS: header, ERROR-CODE, REALM, NONCE of 33 bytes.
+const _: () = assert!(20 + 8 + (4 + REALM_BYTES_MAX) + (4 + 36) <= 28 * 7 / 2);
+const _: () = assert!(RESERVATION_LIFETIME_S >= 30);
+const _: () = assert!(RATE_BUCKETS.is_power_of_two());
