@@ -1,2 +1,38 @@
-//! Skeleton.
+//! The TURN server and client as pure state machines (RFC 8656).
+//!
+//! A packet and `now` go in; a [`Verdict`] comes out, and whatever else has to be done is named as
+//! a [`Command`]. Nothing here opens a socket, reads a clock or asks the system for randomness, so
+//! the same machine runs under every engine, in the seeded simulation and under the fuzzer.
+//!
+//! After any `handle_*` call, drain [`Server::poll_command`], then read [`Server::poll_timeout`].
+#![forbid(unsafe_code)]
+
+mod addr;
+mod allocation;
+mod channels;
 pub mod client;
+mod command;
+mod config;
+mod counters;
+mod drop_reason;
+pub mod limits;
+mod permissions;
+pub mod policy;
+mod rate;
+pub mod registry;
+mod server;
+mod tick;
+mod timers;
+mod verdict;
+
+pub use addr::{AllocationId, BindToken, Client, PeerAddr, RelayPort, Transport, WorkerId};
+pub use allocation::AllocationView;
+pub use command::{Command, EndReason, Event, PortError, Revoke};
+pub use config::{ConfigError, Epoch, ServerConfig, Users};
+pub use counters::{Counters, Method, Outcome, Traffic};
+pub use drop_reason::DropReason;
+pub use limits::Limits;
+pub use policy::{Policy, PolicyConfig};
+pub use registry::Registry;
+pub use server::Server;
+pub use verdict::{Header, Verdict};

@@ -1,0 +1,297 @@
+//! Who may ask: long-term credentials, static and time-limited (RFC 8489 §9.2).
+//!
+//! The order of checks is RFC 8489 §9.2.4's: no integrity → 401; USERNAME, REALM or NONCE missing
+//! → 400; user unknown or MAC wrong → 401; nonce stale → 438, last. 401 and 438 carry realm and
+//! nonce, 400 carries neither.
+//!
+//! Nobody is offered PASSWORD-ALGORITHMS or USERHASH: the nonces announce no features.
+
+use std::sync::Arc;
+
+use sterna_stun::{
+    attr::{AttributeType, ErrorCode, Nonce, Realm, Username},
+    credentials::{long_term_key_md5, parse_rest_username, rest_password},
+    integrity::{self, Key, KeyedSha1},
+    message::{Message, Method as StunMethod},
+    nonce::Check,
+};
+
+use super::{
+    Server,
+    respond::{Refusal, Request},
+};
+use crate::{DropReason, Verdict, allocation::Allocation, tick::Tick};
+
+/// Proof that a request was authenticated, or that nobody needs to be.
+#[derive(Debug)]
+pub(super) struct Authenticated(Option<Credentials>);
+
+impl Authenticated {
+    /// Whose request it is; none on an open relay.
+    pub(super) fn credentials(&self) -> Option<&Credentials> {
+        self.0.as_ref()
+    }
+
+    /// Tells whether an allocation was made under this name (RFC 8656 §5: else 441).
+    pub(super) fn is_maker_of(&self, allocation: &Allocation) -> bool {
+        match (&self.0, &allocation.credentials) {
+            (Some(asking), Some(maker)) => asking.name == maker.name,
+            // An open relay asks nobody; what was made under a name is still that name's.
+            (None, maker) => maker.is_none(),
+            (Some(_), None) => false,
+        }
+    }
+}
+
+/// Whose allocation it is, with the key prepared for the next request.
+#[derive(Clone, Debug)]
+pub(crate) struct Credentials {
+    /// USERNAME as it was sent.
+    pub(crate) name: Arc<str>,
+    /// What quotas are counted by: of a time-limited name the part behind the colon.
+    pub(crate) account: Arc<str>,
+    pub(crate) kind: CredentialKind,
+    pub(crate) mac: KeyedSha1,
+}
+
+/// Where a name comes from.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CredentialKind {
+    /// Listed in the configuration.
+    Static,
+    /// Made elsewhere with a shared secret; no new allocation from `expiry_unix_s` on.
+    TimeLimited { expiry_unix_s: u64 },
+}
+
+/// Why a request is not authenticated.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// 400: something is missing, or offered by nobody.
+    BadRequest { proved: bool },
+    /// 401: no credentials, or wrong ones.
+    Unauthenticated { proved: bool },
+    /// 438: right credentials, old nonce.
+    StaleNonce,
+}
+
+impl Failure {
+    /// The client's address was proved by a nonce that it could only have received there.
+    const fn is_proved(self) -> bool {
+        match self {
+            Self::BadRequest { proved } | Self::Unauthenticated { proved } => proved,
+            Self::StaleNonce => false,
+        }
+    }
+}
+
+impl Server {
+    /// Checks a request's credentials.
+    pub(super) fn authenticate(
+        &mut self,
+        now: Tick,
+        request: &Request,
+        message: &Message<'_>,
+    ) -> Result<Authenticated, Failure> {
+        if self.config.open_relay {
+            return Ok(Authenticated(None));
+        }
+        // RFC 8489 §9.2.4: "If the message does not contain a MESSAGE-INTEGRITY or
+        // MESSAGE-INTEGRITY-SHA256 attribute, the server MUST generate an error response with an
+        // error code of 401".
+        let sha256 = message.has(AttributeType::MESSAGE_INTEGRITY_SHA256);
+        if !sha256 && !message.has(AttributeType::MESSAGE_INTEGRITY) {
+            return Err(Failure::Unauthenticated { proved: false });
+        }
+        // RFC 8489 §9.2.4: USERNAME or USERHASH, REALM or NONCE missing: 400.
+        let nonce = message.find::<Nonce<'_>>();
+        let Ok(Some(nonce)) = nonce else {
+            return Err(Failure::BadRequest { proved: false });
+        };
+        let fresh = self.is_fresh(now, request, nonce);
+        let bad_request = Failure::BadRequest { proved: fresh };
+        let unauthenticated = Failure::Unauthenticated { proved: fresh };
+        let realm = message
+            .find::<Realm<'_>>()
+            .ok()
+            .flatten()
+            .ok_or(bad_request)?;
+        let name = message.find::<Username<'_>>().map_err(|_| bad_request)?;
+        if name.is_none() && !message.has(AttributeType::USERHASH) {
+            return Err(bad_request);
+        }
+        // RFC 8489 §9.2.4: algorithms that are not those which were offered: 400.
+        if message.has(AttributeType::PASSWORD_ALGORITHM)
+            || message.has(AttributeType::PASSWORD_ALGORITHMS)
+        {
+            return Err(bad_request);
+        }
+        let Some(Username(name)) = name else {
+            return Err(unauthenticated);
+        };
+        if realm.0 != &*self.config.realm {
+            return Err(unauthenticated);
+        }
+        let credentials = self
+            .verify(now, request, message, name, sha256)
+            .ok_or(unauthenticated)?;
+        // RFC 8489 §9.2.4: the nonce is checked last.
+        if !fresh {
+            return Err(Failure::StaleNonce);
+        }
+        if self.is_too_late(now, request, &credentials) {
+            return Err(unauthenticated);
+        }
+        Ok(Authenticated(Some(credentials)))
+    }
+
+    /// Answers a request that was not authenticated, within the budgets of strangers.
+    pub(super) fn reject(
+        &mut self,
+        now: Tick,
+        request: &Request,
+        message: &Message<'_>,
+        failure: Failure,
+    ) -> Result<Verdict, DropReason> {
+        // An Allocate without its one mandatory attribute is 20 bytes: the answer would be four
+        // times as long, and no client is waiting for it.
+        if request.method == StunMethod::ALLOCATE
+            && !message.has(AttributeType::REQUESTED_TRANSPORT)
+        {
+            return Err(DropReason::NoRequestedTransport);
+        }
+        self.may_answer(now, request, failure.is_proved())?;
+        match failure {
+            Failure::BadRequest { .. } => self.refuse(request, None, &Refusal::BAD_REQUEST),
+            Failure::Unauthenticated { .. } => {
+                self.challenge(now, request, ErrorCode::UNAUTHENTICATED);
+            }
+            Failure::StaleNonce => self.challenge(now, request, ErrorCode::STALE_NONCE),
+        }
+        Ok(Verdict::Handled)
+    }
+
+    /// Takes a token for an answer to a source that has not shown valid credentials.
+    ///
+    /// An empty bucket never touches streams or clients with a living allocation.
+    pub(super) fn may_answer(
+        &mut self,
+        now: Tick,
+        request: &Request,
+        proved: bool,
+    ) -> Result<(), DropReason> {
+        let client = &request.client;
+        if client.transport.is_stream() {
+            return Ok(());
+        }
+        let limits = &self.config.limits;
+        let (taken, reason) = if proved {
+            let rate = limits.failed_credentials_per_client_per_s;
+            (
+                self.failed.take_exact(now, client.addr, rate),
+                DropReason::FailedCredentialsRate,
+            )
+        } else {
+            let rate = limits.unauthenticated_replies_per_prefix_per_s;
+            (
+                self.unproved.take_prefix(now, client.addr, rate),
+                DropReason::UnauthenticatedRate,
+            )
+        };
+        if taken || self.find(client, now).is_some() {
+            Ok(())
+        } else {
+            Err(reason)
+        }
+    }
+
+    fn is_fresh(&self, now: Tick, request: &Request, nonce: Nonce<'_>) -> bool {
+        let (client, unix_s) = (&request.client, self.unix_s(now));
+        let keys = &self.config.nonce_keys;
+        matches!(
+            keys.check(nonce.0, client.addr, client.server, unix_s),
+            Check::Valid(_)
+        )
+    }
+
+    /// A time-limited name makes no allocation once its time is over. The success of one that was
+    /// made earlier may still be repeated, and it may still be refreshed.
+    fn is_too_late(&self, now: Tick, request: &Request, credentials: &Credentials) -> bool {
+        let CredentialKind::TimeLimited { expiry_unix_s } = credentials.kind else {
+            return false;
+        };
+        request.method == StunMethod::ALLOCATE
+            && expiry_unix_s <= self.unix_s(now)
+            && self.find(&request.client, now).is_none()
+    }
+
+    /// Finds the key under which the message's MAC is right.
+    fn verify(
+        &mut self,
+        now: Tick,
+        request: &Request,
+        message: &Message<'_>,
+        name: &str,
+        sha256: bool,
+    ) -> Option<Credentials> {
+        // The maker of a living allocation has its key prepared.
+        let index = self.find(&request.client, now);
+        let maker = index.and_then(|index| self.allocations[index].credentials.as_ref());
+        let maker = maker.filter(|maker| *maker.name == *name);
+        if let Some(maker) = maker
+            && !sha256
+            && maker.mac.verify(message).is_ok()
+        {
+            return Some(maker.clone());
+        }
+        let (key, kind) = self.matching_key(message, name)?;
+        let account = match kind {
+            CredentialKind::Static => name,
+            CredentialKind::TimeLimited { .. } => account_of(name),
+        };
+        let credentials = Credentials {
+            name: name.into(),
+            account: account.into(),
+            kind,
+            mac: key.sha1(),
+        };
+        // The same name under another key: a secret has been replaced.
+        if maker.is_some()
+            && let Some(index) = index
+        {
+            self.allocations[index].credentials = Some(credentials.clone());
+        }
+        Some(credentials)
+    }
+
+    fn matching_key(&self, message: &Message<'_>, name: &str) -> Option<(Key, CredentialKind)> {
+        let verified = |key: &Key| integrity::verify(message, key).is_ok();
+        if let Some(key) = self.config.users.key(name) {
+            return verified(key).then(|| (key.clone(), CredentialKind::Static));
+        }
+        let time_limited = parse_rest_username(name);
+        if let Some(parts) = time_limited {
+            let kind = CredentialKind::TimeLimited {
+                expiry_unix_s: parts.expiry_unix_s,
+            };
+            for secret in &self.config.secrets {
+                let password = rest_password(secret.as_bytes(), name);
+                let key = long_term_key_md5(name, &self.config.realm, &password);
+                if verified(&key) {
+                    return Some((key, kind));
+                }
+            }
+        }
+        // An unknown name costs a verification too, so that time does not tell names apart.
+        let nobody = Key::new(&[0; 16]);
+        let _ = verified(&nobody);
+        None
+    }
+}
+
+/// The account of a time-limited name; a name that is nothing but a time is its own account.
+fn account_of(name: &str) -> &str {
+    match parse_rest_username(name) {
+        Some(parts) if !parts.user.is_empty() => parts.user,
+        _ => name,
+    }
+}

@@ -1,0 +1,22 @@
+//! The comprehension-required attributes that this server understands.
+
+use sterna_stun::{attr::AttributeType, message::Method};
+
+/// Tells whether a request with this attribute is understood (RFC 8489 §6.3.1).
+///
+/// What is understood and out of place is ignored (RFC 8489 §6.3).
+pub(super) fn is_known(method: Method, type_: AttributeType) -> bool {
+    match type_ {
+        // RFC 5780 and RFC 6062 are not served: a client that asks for them has to learn it.
+        AttributeType::CHANGE_REQUEST
+        | AttributeType::PADDING
+        | AttributeType::RESPONSE_PORT
+        | AttributeType::CONNECTION_ID
+        | AttributeType::ACCESS_TOKEN => false,
+        // RFC 8656 §7.2 step 4: a server that cannot set DF treats it as unknown in an Allocate.
+        AttributeType::DONT_FRAGMENT => method != Method::ALLOCATE,
+        // Reserved since RFC 5766; early clients still send BANDWIDTH.
+        AttributeType(0x0010) => true,
+        _ => type_.is_known(),
+    }
+}

@@ -1,0 +1,394 @@
+//! The TURN server: packets in, verdicts and commands out.
+//!
+//! | what | where |
+//! |---|---|
+//! | who may ask | `authenticate` |
+//! | Allocate, and opening its socket | `allocate`, `bind_port` |
+//! | Refresh, CreatePermission, ChannelBind, Binding | a file each |
+//! | Send indications | `indication` |
+//! | data both ways, also from client to client | `forward` |
+//! | answers | `respond` |
+//! | lifetimes, revocation, configuration | `timeout`, `revoke`, `reconfigure` |
+
+mod allocate;
+pub(crate) mod authenticate;
+mod bind_port;
+mod binding;
+mod channel_bind;
+mod create_permission;
+mod end;
+mod forward;
+mod indication;
+mod known;
+mod reconfigure;
+mod refresh;
+mod respond;
+mod revoke;
+mod timeout;
+
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use slab::Slab;
+use sterna_stun::{
+    demux::{Kind, classify},
+    fingerprint::{self, Fingerprint},
+    message::{Class, Message, Method as StunMethod},
+};
+
+use self::{
+    authenticate::Authenticated,
+    bind_port::Pending,
+    respond::{Outbox, Refusal, Request},
+};
+use crate::{
+    BindToken, Client, Command, Counters, DropReason, EndReason, Method, Outcome, PeerAddr,
+    PortError, Registry, RelayPort, Revoke, ServerConfig, Verdict, WorkerId,
+    addr::ClientKey,
+    allocation::{Allocation, AllocationView},
+    rate::HashedBuckets,
+    registry::{owners::PortTable, reservation::Token},
+    tick::{Clock, Tick},
+    timers::Timers,
+};
+
+/// No allocation has this relay port.
+const NOBODY: u32 = u32::MAX;
+
+/// The TURN server of one worker.
+///
+/// After any `handle_*` call, drain [`Server::poll_command`], then read [`Server::poll_timeout`].
+#[derive(Debug)]
+pub struct Server {
+    clock: Clock,
+    worker: WorkerId,
+    config: Arc<ServerConfig>,
+    registry: Arc<Registry>,
+    relays: Vec<RelayAddress>,
+    rng: ChaCha12Rng,
+
+    allocations: Slab<Allocation>,
+    /// Moves on with each allocation, so that no name is given twice.
+    generation: u32,
+    clients: HashMap<ClientKey, u32, FixedState>,
+    /// Places in `allocations` by relay port.
+    by_port: Vec<u32>,
+    timers: Timers,
+    pending: Slab<Pending>,
+    /// Reservations of this worker; all last equally long, so the first ends first.
+    reservations: VecDeque<(Tick, Token)>,
+
+    unproved: HashedBuckets,
+    failed: HashedBuckets,
+    outbox: Outbox,
+    counters: Counters,
+    draining: bool,
+}
+
+/// One of the addresses that relay sockets are opened on.
+#[derive(Clone, Debug)]
+struct RelayAddress {
+    internal: IpAddr,
+    external: IpAddr,
+    table: Arc<PortTable>,
+}
+
+impl Server {
+    /// Makes the server of one worker. Equal seeds and equal calls give equal answers.
+    #[must_use]
+    pub fn new(
+        now: Instant,
+        worker: WorkerId,
+        config: Arc<ServerConfig>,
+        registry: Arc<Registry>,
+        seed: [u8; 32],
+    ) -> Self {
+        let mut rng = ChaCha12Rng::from_seed(seed);
+        let mut keys = || (rng.next_u64(), rng.next_u64());
+        let (unproved, failed) = (HashedBuckets::new(keys()), HashedBuckets::new(keys()));
+        let clients = HashMap::with_hasher(FixedState::with_seed(rng.next_u64()));
+        let mut server = Self {
+            clock: Clock::new(now),
+            worker,
+            config,
+            registry,
+            relays: Vec::new(),
+            rng,
+            allocations: Slab::new(),
+            generation: 0,
+            clients,
+            by_port: Vec::new(),
+            timers: Timers::default(),
+            pending: Slab::new(),
+            reservations: VecDeque::new(),
+            unproved,
+            failed,
+            outbox: Outbox::default(),
+            counters: Counters::default(),
+            draining: false,
+        };
+        server.learn_relays();
+        server
+    }
+
+    /// Takes a datagram or a frame from a client.
+    pub fn handle_client(&mut self, now: Instant, client: Client, packet: &[u8]) -> Verdict {
+        let now = self.clock.tick(now);
+        let client = client.unmapped();
+        let outcome = self.client_packet(now, client, packet);
+        self.verdict(outcome)
+    }
+
+    /// Takes a datagram of `len` bytes from a peer.
+    pub fn handle_peer(
+        &mut self,
+        now: Instant,
+        port: RelayPort,
+        from: SocketAddr,
+        len: usize,
+    ) -> Verdict {
+        let now = self.clock.tick(now);
+        let outcome = self.peer_packet(now, port, from, len);
+        self.verdict(outcome)
+    }
+
+    /// Takes what another worker's `Verdict::ToWorker` carried, `len` bytes of payload.
+    pub fn handle_relayed(
+        &mut self,
+        now: Instant,
+        to: PeerAddr,
+        from: PeerAddr,
+        len: usize,
+    ) -> Verdict {
+        let now = self.clock.tick(now);
+        let outcome = self.relayed_packet(now, to, from, len);
+        self.verdict(outcome)
+    }
+
+    /// Takes the answer to `BindPort`, `HoldPort` or `AdoptPort`.
+    pub fn handle_port(
+        &mut self,
+        now: Instant,
+        token: BindToken,
+        result: Result<RelayPort, PortError>,
+    ) {
+        let tick = self.clock.tick(now);
+        self.port_answer(tick, token, result);
+    }
+
+    /// Takes note that a client's connection is gone, and its allocation with it.
+    pub fn handle_stream_closed(&mut self, _now: Instant, client: Client) {
+        let client = client.unmapped();
+        self.abandon_pending(&client);
+        if let Some(&index) = self.clients.get(&client.key()) {
+            self.end(index as usize, EndReason::StreamClosed);
+        }
+    }
+
+    /// Ends what has reached its end, a batch at a time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.clock.tick(now);
+        self.expire(now);
+    }
+
+    /// When `handle_timeout` wants to be called. O(1).
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_deadline().map(|tick| self.clock.instant(tick))
+    }
+
+    /// Hands out what is to be done, one command a call, in order.
+    ///
+    /// `out` receives the bytes of a reply; give it [`crate::limits::REPLY_BYTES_MAX`].
+    pub fn poll_command(&mut self, out: &mut [u8]) -> Option<Command> {
+        self.outbox.pop(out)
+    }
+
+    /// Changes policy, users, secrets and limits, and ends what is no longer permitted.
+    pub fn reconfigure(&mut self, _now: Instant, config: Arc<ServerConfig>) {
+        self.apply(config);
+    }
+
+    /// Ends allocations at the operator's word; returns how many.
+    pub fn revoke(&mut self, _now: Instant, revoke: &Revoke) -> usize {
+        self.revoke_matching(revoke)
+    }
+
+    /// Refuses new allocations (508) while true. Living ones go on.
+    pub fn drain(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
+    /// The living allocations, for whoever wants to see them.
+    pub fn allocations(&self, now: Instant) -> impl Iterator<Item = AllocationView> + '_ {
+        let now = self.clock.tick(now);
+        self.allocations
+            .iter()
+            .map(move |(_, allocation)| AllocationView::of(allocation, now))
+    }
+
+    /// How many allocations live.
+    #[must_use]
+    pub fn allocation_count(&self) -> usize {
+        self.allocations.len()
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Settles the question of a packet: a drop is counted where it becomes one.
+    #[inline]
+    fn verdict(&mut self, outcome: Result<Verdict, DropReason>) -> Verdict {
+        outcome.unwrap_or_else(|reason| {
+            self.counters.count_drop(reason);
+            Verdict::Drop(reason)
+        })
+    }
+
+    #[inline]
+    fn client_packet(
+        &mut self,
+        now: Tick,
+        client: Client,
+        packet: &[u8],
+    ) -> Result<Verdict, DropReason> {
+        if client.addr.port() == 0 {
+            return Err(DropReason::SourcePortZero);
+        }
+        let first_byte = *packet.first().ok_or(DropReason::Malformed)?;
+        match classify(first_byte) {
+            Kind::ChannelData => self.channel_data(now, &client, packet),
+            Kind::Stun => self.stun(now, client, packet),
+            _ => Err(DropReason::NotStun),
+        }
+    }
+
+    fn stun(&mut self, now: Tick, client: Client, packet: &[u8]) -> Result<Verdict, DropReason> {
+        let message = Message::parse(packet).map_err(|_| DropReason::Malformed)?;
+        let fingerprint = fingerprint::check(&message);
+        if fingerprint == Fingerprint::Invalid {
+            return Err(DropReason::FingerprintMismatch);
+        }
+        let request = Request::new(client, &message, fingerprint == Fingerprint::Valid);
+        let method = match (message.class(), message.method()) {
+            (Class::Indication, StunMethod::SEND) => Method::Send,
+            (Class::Request | Class::Indication, StunMethod::BINDING) => Method::Binding,
+            (Class::Request, StunMethod::ALLOCATE) => Method::Allocate,
+            (Class::Request, StunMethod::REFRESH) => Method::Refresh,
+            (Class::Request, StunMethod::CREATE_PERMISSION) => Method::CreatePermission,
+            (Class::Request, StunMethod::CHANNEL_BIND) => Method::ChannelBind,
+            (Class::Request, _) => return Err(DropReason::UnknownMethod),
+            _ => return Err(DropReason::UnexpectedClass),
+        };
+        let outcome = match method {
+            Method::Send => self.send_indication(now, &client, &message),
+            Method::Binding => self.binding(now, &request, &message),
+            _ => self.privileged(now, &request, &message, method),
+        };
+        match &outcome {
+            Err(_) => self.counters.count_message(method, Outcome::Dropped),
+            Ok(Verdict::Handled) => {} // counted with its answer
+            Ok(_) => self.counters.count_message(method, Outcome::Success),
+        }
+        outcome
+    }
+
+    /// Requests for which credentials are needed.
+    fn privileged(
+        &mut self,
+        now: Tick,
+        request: &Request,
+        message: &Message<'_>,
+        method: Method,
+    ) -> Result<Verdict, DropReason> {
+        let authenticated = match self.authenticate(now, request, message) {
+            Ok(authenticated) => authenticated,
+            Err(failure) => return self.reject(now, request, message, failure),
+        };
+        // RFC 8489 §6.3: what must be understood is asked after authentication.
+        let unknown = message.unknown_required(|type_| known::is_known(request.method, type_));
+        let outcome = if unknown.is_empty() {
+            self.dispatch(now, request, message, &authenticated, method)
+        } else {
+            Err(Refusal::Unknown(unknown))
+        };
+        match outcome {
+            Ok(()) => Ok(Verdict::Handled),
+            Err(Refusal::Silent(reason)) => Err(reason),
+            Err(refusal) => {
+                self.refuse(request, authenticated.credentials(), &refusal);
+                Ok(Verdict::Handled)
+            }
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Tick,
+        request: &Request,
+        message: &Message<'_>,
+        authenticated: &Authenticated,
+        method: Method,
+    ) -> Result<(), Refusal> {
+        match method {
+            Method::Allocate => self.allocate(now, request, message, authenticated),
+            Method::Refresh => self.refresh(now, request, message, authenticated),
+            Method::CreatePermission => {
+                self.create_permission(now, request, message, authenticated)
+            }
+            _ => self.channel_bind(now, request, message, authenticated),
+        }
+    }
+
+    /// The place of a client's living allocation.
+    #[inline]
+    fn find(&self, client: &Client, now: Tick) -> Option<usize> {
+        let index = *self.clients.get(&client.key())? as usize;
+        (self.allocations[index].expires > now).then_some(index)
+    }
+
+    /// The place of the living allocation that a request is about, if it is its maker who asks.
+    fn find_own(
+        &mut self,
+        now: Tick,
+        request: &Request,
+        authenticated: &Authenticated,
+    ) -> Result<usize, Refusal> {
+        // RFC 8656 §5: 437 without an allocation, 441 with somebody else's credentials.
+        let index = self
+            .find(&request.client, now)
+            .ok_or(Refusal::ALLOCATION_MISMATCH)?;
+        if authenticated.is_maker_of(&self.allocations[index]) {
+            Ok(index)
+        } else {
+            Err(Refusal::WRONG_CREDENTIALS)
+        }
+    }
+
+    /// Seconds since 1970.
+    fn unix_s(&self, now: Tick) -> u64 {
+        self.config.epoch.unix_s(self.clock.instant(now))
+    }
+
+    /// Learns on which addresses relay sockets are opened. Tables outlive their configuration.
+    fn learn_relays(&mut self) {
+        let ips = self.config.relay_ips();
+        let relay = |internal| RelayAddress {
+            internal,
+            external: self.config.external(internal),
+            table: self.registry.table(internal),
+        };
+        self.relays = ips.into_iter().map(relay).collect();
+    }
+}
