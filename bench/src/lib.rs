@@ -2,6 +2,7 @@
 //!
 //! | module | what it measures | command |
 //! |---|---|---|
+//! | [`self_check`] | whether a node relays, over each of its transports | `sterna`, at its start |
 //! | [`turn`] | packets through any TURN server, each accounted for | `sterna bench turn` |
 //!
 //! How to measure without fooling yourself is told in `bench/README.md`, beside this source.
@@ -14,12 +15,17 @@ mod ledger;
 mod limits;
 mod packet;
 mod report;
+pub mod self_check;
+mod session;
 mod target;
+mod tls;
 pub mod turn;
 mod watch;
+mod wire;
 
 pub use command::BenchCommand;
 pub use engine::EngineArg;
 pub use error::BenchError;
 pub use report::{LatencySummary, Totals};
 pub use target::{Target, Transport};
+pub use tls::Trust;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use sterna_io::{Engine, ListenerId, Packet, Port, RelaySlot};
-use sterna_turn::client::{Credentials, Event, Received, Request};
+use sterna_turn::client::{Credentials, Event, Received};
 
 use super::flow::{Flow, Phase};
 use super::pace::Pace;
@@ -16,6 +16,7 @@ use crate::engine::bind_udp;
 use crate::ledger::{Arrival, Ledger};
 use crate::limits::SETUP_WINDOW;
 use crate::packet::filling;
+use crate::session::name_of;
 
 /// What is to be built up.
 #[derive(Clone, Debug)]
@@ -377,14 +378,4 @@ fn is_last(arrival: Arrival) -> bool {
             ..
         }
     )
-}
-
-fn name_of(request: &Request) -> &'static str {
-    match request {
-        Request::Binding => "Binding",
-        Request::Allocate(_) => "Allocate",
-        Request::Refresh { .. } => "Refresh",
-        Request::CreatePermission { .. } => "CreatePermission",
-        Request::ChannelBind { .. } => "ChannelBind",
-    }
 }
