@@ -74,7 +74,7 @@ const LONG_TERM_REQUEST: [u8; 116] = [
     0x8c, 0xa8, 0x96, 0x66,
 ];
 
-// RFC 8489 appendix B.1 as its verified erratum has it. The bytes first printed say a length of
+// RFC 8489 appendix B.1 as its verified erratum 6268 has it. The bytes first printed say a length of
 // 0x9C, lack PASSWORD-ALGORITHM and bear a MAC that no key of this password produces.
 const SHA256_REQUEST: [u8; 164] = [
     0x00, 0x01, 0x00, 0x90, 0x21, 0x12, 0xa4, 0x42, 0x78, 0xad, 0x34, 0x33, 0xc6, 0xad, 0x72, 0xc0,

@@ -45,8 +45,8 @@ impl Attribute<'_> for ResponsePort {
 
     #[inline]
     fn decode(value: &[u8], _: &TransactionId) -> Result<Self, AttributeError> {
-        // RFC 5780 §7.5: a port and two bytes of padding. Some count the padding into the
-        // attribute's length, as the figure shows it, and some do not, as RFC 8489 §14 has it.
+        // RFC 5780 §7.5: a port and two bytes of padding. Padding is not counted (RFC 8489 §14),
+        // but some senders count it.
         match *value {
             [high, low] | [high, low, _, _] => Ok(Self(u16::from_be_bytes([high, low]))),
             _ => Err(AttributeError::Length),
@@ -55,8 +55,7 @@ impl Attribute<'_> for ResponsePort {
 
     #[inline]
     fn encode(&self, _: &TransactionId, out: &mut [u8]) -> Result<usize, Full> {
-        let [high, low] = self.0.to_be_bytes();
-        put(out, &[high, low, 0, 0])
+        put(out, &self.0.to_be_bytes())
     }
 }
 
@@ -118,9 +117,9 @@ mod tests {
 
     #[test]
     fn a_response_port_is_read_with_and_without_its_padding() {
-        on_the_wire(ResponsePort(3478), &[0x0D, 0x96, 0, 0]);
+        on_the_wire(ResponsePort(3478), &[0x0D, 0x96]);
         assert_eq!(
-            ResponsePort::decode(&[0x0D, 0x96], &TRANSACTION_ID),
+            ResponsePort::decode(&[0x0D, 0x96, 0, 0], &TRANSACTION_ID),
             Ok(ResponsePort(3478))
         );
         refused::<ResponsePort>(&[0x0D, 0x96, 0], AttributeError::Length);
