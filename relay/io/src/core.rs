@@ -76,6 +76,17 @@ impl Core {
         });
     }
 
+    /// Whether something was received for the next batch already.
+    pub(crate) fn has_incoming(&self) -> bool {
+        !self.incoming.is_empty()
+    }
+
+    /// Drops what was received already for ports that are closed since; the buffers stay with the
+    /// batch.
+    pub(crate) fn drop_incoming(&mut self, keep: impl Fn(Port) -> bool) {
+        self.incoming.retain(|train| keep(train.port));
+    }
+
     /// Makes what was received the batch to handle. The pool's last batch must have been released.
     pub(crate) fn begin_batch(&mut self) {
         self.pool.begin_batch();

@@ -135,7 +135,7 @@ impl BudgetLine {
 }
 
 /// What an engine is made with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// Receive buffers; rounded up to a power of two. 0: [`limits::BUFFERS_GRO`] with `gro`, else
     /// [`limits::BUFFERS_PLAIN`].

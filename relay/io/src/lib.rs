@@ -20,8 +20,6 @@
 //!
 //! This is the only crate of the house with `unsafe` code, and every block is behind a safe type.
 
-#![allow(dead_code, reason = "the io_uring engine uses the rest")]
-
 pub mod counters;
 pub mod engine;
 pub mod interfaces;

@@ -253,10 +253,6 @@ impl Pool {
         self.states.len()
     }
 
-    pub(crate) fn buffer_bytes(&self) -> usize {
-        self.memory.buffer_bytes
-    }
-
     /// Buffers that wait in the pool itself.
     pub(crate) fn free_count(&self) -> usize {
         self.free.len()
@@ -292,6 +288,16 @@ impl Pool {
                 .as_ptr()
                 .add(buffer as usize * self.memory.buffer_bytes)
         }
+    }
+
+    /// What stands before a payload in a filled buffer.
+    ///
+    /// # Safety
+    /// The buffer must be in nobody's hands but the caller's: the kernel gave it back.
+    pub(crate) unsafe fn head(&self, buffer: u32) -> &[u8; HEADROOM_BYTES] {
+        // SAFETY: every buffer is longer, its bytes are initialised, and nobody writes them, by the
+        // caller's word.
+        unsafe { &*self.start(buffer).cast::<[u8; HEADROOM_BYTES]>() }
     }
 
     /// A buffer that was filled: it belongs to the batch that is being received.
@@ -420,14 +426,16 @@ impl Pool {
 
     /// Ends the hold of the current batch: each buffer that is not shared, and each that has come
     /// back meanwhile, goes to `give_back`.
-    pub(crate) fn release(&mut self, mut give_back: impl FnMut(u32)) {
+    pub(crate) fn release(&mut self, mut give_back: impl FnMut(u32, *mut u8)) {
         self.collect_returns();
-        self.returned.drain(..).for_each(&mut give_back);
-        for buffer in self.held.drain(..) {
+        while let Some(buffer) = self.returned.pop() {
+            give_back(buffer, self.start(buffer));
+        }
+        while let Some(buffer) = self.held.pop() {
             let state = &mut self.states[buffer as usize];
             state.batch = 0;
             if state.shares == 0 {
-                give_back(buffer);
+                give_back(buffer, self.start(buffer));
             }
         }
     }
@@ -435,7 +443,7 @@ impl Pool {
     /// As [`release`](Self::release), into the pool itself.
     pub(crate) fn release_to_free(&mut self) {
         let mut free = std::mem::take(&mut self.free);
-        self.release(|buffer| free.push(buffer));
+        self.release(|buffer, _| free.push(buffer));
         self.free = free;
     }
 

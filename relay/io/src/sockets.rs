@@ -90,14 +90,6 @@ pub(crate) fn prepare(socket: &UdpSocket, gro: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a socket takes `UDP_GRO` and `UDP_SEGMENT`.
-pub(crate) fn takes_offloads(socket: &UdpSocket) -> (bool, bool) {
-    let fd = socket.as_raw_fd();
-    let gro = set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
-    let gso = set_option(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
-    (gro, gso)
-}
-
 /// Sets an option that is an int.
 pub(crate) fn set_option(fd: i32, level: i32, name: i32, value: i32) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(4);
@@ -129,15 +121,26 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
 
 /// The limit of open files that holds now.
 pub(crate) fn descriptor_limit() -> io::Result<libc::rlimit> {
+    // SAFETY: `limit_by` passes a structure to fill that outlives the call.
+    limit_by(|limit| unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, limit) })
+}
+
+/// The limit of locked memory in bytes, or 0.
+pub(crate) fn locked_memory_limit() -> u64 {
+    // SAFETY: as above.
+    limit_by(|limit| unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, limit) })
+        .map_or(0, |limit| limit.rlim_cur)
+}
+
+fn limit_by(ask: impl Fn(*mut libc::rlimit) -> i32) -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: a structure to fill that outlives the call.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
+    match ask(&raw mut limit) {
+        0 => Ok(limit),
+        _ => Err(io::Error::last_os_error()),
     }
-    Ok(limit)
 }
 
 /// Waits until a descriptor is readable, or for so many milliseconds; −1 waits for ever.

@@ -87,11 +87,6 @@ impl Waker {
         self.inner.wanted.swap(false, Ordering::SeqCst)
     }
 
-    /// Whether a wake is waiting.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.inner.wanted.load(Ordering::SeqCst)
-    }
-
     /// The descriptor that becomes readable with a wake.
     pub(crate) fn event_fd(&self) -> RawFd {
         self.inner.event.as_ref().map_or(-1, AsRawFd::as_raw_fd)

@@ -13,6 +13,10 @@ macro_rules! suite {
             use super::*;
             $(#[test] fn $test() { $part::$test::<Loopback<sterna_io::mmsg::MmsgEngine>>(); })*
         }
+        mod uring {
+            use super::*;
+            $(#[test] fn $test() { $part::$test::<Loopback<sterna_io::uring::UringEngine>>(); })*
+        }
         mod sim {
             use super::*;
             $(#[test] fn $test() { $part::$test::<Simulated>(); })*

@@ -27,6 +27,7 @@ use crate::sockets;
 use crate::waker::Waker;
 
 use receive::Receiver;
+pub(crate) use transmit::refuses_group;
 
 const WAKE: u64 = u64::MAX;
 

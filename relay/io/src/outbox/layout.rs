@@ -203,22 +203,18 @@ fn header(
     control: *mut u64,
     control_len: usize,
 ) -> libc::mmsghdr {
-    libc::mmsghdr {
-        msg_hdr: libc::msghdr {
-            msg_name: name.as_ptr().cast_mut().cast(),
-            msg_namelen: name.len(),
-            msg_iov: vectors.as_mut_ptr(),
-            msg_iovlen: vectors.len() as _,
-            msg_control: if control_len > 0 {
-                control.cast()
-            } else {
-                ptr::null_mut()
-            },
-            msg_controllen: control_len as _,
-            msg_flags: 0,
-        },
-        msg_len: 0,
+    // SAFETY: a structure of integers and pointers, for which zeros are valid; some C libraries have
+    // padding in it that cannot be named.
+    let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    header.msg_hdr.msg_name = name.as_ptr().cast_mut().cast();
+    header.msg_hdr.msg_namelen = name.len();
+    header.msg_hdr.msg_iov = vectors.as_mut_ptr();
+    header.msg_hdr.msg_iovlen = vectors.len() as _;
+    if control_len > 0 {
+        header.msg_hdr.msg_control = control.cast();
+        header.msg_hdr.msg_controllen = control_len as _;
     }
+    header
 }
 
 /// Writes the control messages of a group and returns their length: the segment size as a 16-bit

@@ -1,1 +1,488 @@
 //! The `io_uring` engine.
+//!
+//! - One ring a worker; it belongs to the thread that makes it, and so does the engine.
+//! - Every socket is a registered file, at the index of its port, and has one multishot `recvmsg`
+//!   armed on it. All of them take their buffers from one ring of buffers.
+//! - A receive can end at any time: a datagram without payload ends it with success, an empty ring
+//!   of buffers with ENOBUFS. It is armed again after *every* completion without `F_MORE`.
+//! - Sends are `MSG_DONTWAIT`, so that they are over when the call that submits them returns, and
+//!   the batch's buffers can be given back then. They complete silently unless they fail.
+//! - A port that is closed stays bound while a receive is armed on it: neither closing its
+//!   descriptor nor clearing its file frees it. It is cancelled, and its slot is used again only
+//!   after the receive's final completion, which carries the slot's generation.
+//!
+//! Kernel: 6.0 at least, for multishot `recvmsg`; 6.1 for deferred task work.
+
+mod buffers;
+mod receive;
+mod ring;
+mod transmit;
+
+use std::io;
+use std::marker::PhantomData;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use io_uring::squeue::Flags;
+use io_uring::{opcode, types};
+
+use crate::core::{Core, socket_of};
+use crate::counters::Counters;
+use crate::engine::{
+    BudgetLine, Config, Description, Engine, EngineKind, ListenerId, OpenError, Port, RelaySlot,
+};
+use crate::limits::{
+    CONTROL_BYTES, HEADROOM_BYTES, LISTENERS_MAX, NAME_BYTES, RELAY_SOCKETS_MAX, URING_COMPLETIONS,
+    URING_SUBMISSIONS,
+};
+use crate::outbox::Payload;
+use crate::pool::{Packet, SharedPacket, Train};
+use crate::slots::{Slots, State};
+use crate::sockets;
+use crate::waker::Waker;
+
+use buffers::BufferRing;
+use ring::{Completion, Ring};
+
+// What an operation was: the top byte of its `user_data`. Behind it stand 24 bits of a generation
+// and 32 bits of an index.
+const KIND_RECEIVE: u64 = 1;
+const KIND_SEND: u64 = 2;
+const KIND_RETRY: u64 = 3;
+const KIND_WAKE: u64 = 4;
+const KIND_CANCEL: u64 = 5;
+const GENERATIONS: u32 = 0x00FF_FFFF;
+
+// The final completion of a cancelled receive follows the cancellation at once. Should a kernel
+// ever lose it, a turn does not hang for it.
+const CANCEL_PATIENCE: Duration = Duration::from_millis(100);
+const CANCEL_ROUNDS: usize = 20;
+
+fn user_data(kind: u64, generation: u32, index: u32) -> u64 {
+    kind << 56 | u64::from(generation & GENERATIONS) << 32 | u64::from(index)
+}
+
+/// One worker's sockets, served by `io_uring`. It stays on the thread that made it.
+pub struct UringEngine {
+    // Before what the kernel writes into, so that it is dropped first.
+    ring: Ring,
+    buffers: BufferRing,
+    core: Core,
+    // What every receive asks for: an address and control messages of these lengths.
+    request: Box<libc::msghdr>,
+    wake_count: Box<u64>,
+    wake_armed: bool,
+    listeners: Vec<Listener>,
+    relays: Slots,
+    // Whether the table of files is shorter than asked for because of RLIMIT_NOFILE.
+    clipped: bool,
+    // Sockets whose receive has ended.
+    rearm: Vec<u32>,
+    closing: Vec<RelaySlot>,
+    // Receives that the kernel still has.
+    armed: usize,
+    // How many of them were cancelled.
+    cancelled: usize,
+    completions: Vec<Completion>,
+    // Which flush of the outgoing queue this is, and which of its messages failed.
+    flush: u32,
+    failed: Vec<(u32, i32)>,
+    one_thread: PhantomData<*const ()>,
+}
+
+struct Listener {
+    overflow: u32,
+}
+
+impl UringEngine {
+    /// An engine without sockets, for the calling thread. Its buffers are touched here.
+    ///
+    /// # Errors
+    /// What the kernel answers to setting up the ring, its buffers or its files;
+    /// [`probe::choose`](crate::probe::choose) makes sentences of it.
+    pub fn new(config: Config) -> io::Result<Self> {
+        let ring = Ring::new()?;
+        if !ring.params().is_feature_skip_cqe_on_success() || !ring.params().is_feature_nodrop() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let wanted = LISTENERS_MAX + config.relay_sockets_max.min(RELAY_SOCKETS_MAX);
+        let allowed = sockets::descriptor_limit()?.rlim_cur;
+        let files = wanted.min(u32::try_from(allowed).unwrap_or(u32::MAX));
+        if files <= LISTENERS_MAX {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        ring.submitter().register_files_sparse(files)?;
+        let core = Core::new(config, Waker::new()?, Instant::now())?;
+        let buffers = BufferRing::new(core.pool.count())?;
+        buffers.register(&ring.submitter())?;
+        let mut engine = Self {
+            ring,
+            buffers,
+            core,
+            request: Box::new(request()),
+            wake_count: Box::new(0),
+            wake_armed: false,
+            listeners: Vec::new(),
+            relays: Slots::new(files - LISTENERS_MAX),
+            clipped: files < wanted,
+            rearm: Vec::new(),
+            closing: Vec::new(),
+            armed: 0,
+            cancelled: 0,
+            completions: Vec::with_capacity(URING_COMPLETIONS as usize),
+            flush: 0,
+            failed: Vec::with_capacity(URING_SUBMISSIONS as usize),
+            one_thread: PhantomData,
+        };
+        while let Some(buffer) = engine.core.pool.take() {
+            engine.offer(buffer);
+        }
+        engine.buffers.publish();
+        Ok(engine)
+    }
+
+    /// Offers a buffer to the kernel, tail room left out.
+    fn offer(&mut self, buffer: u32) {
+        let len = HEADROOM_BYTES + self.core.config.payload_bytes();
+        self.buffers.push(buffer, self.core.pool.start(buffer), len);
+    }
+
+    /// Ends the hold of the last batch: its buffers go to the kernel.
+    fn release(&mut self) {
+        let Self { core, buffers, .. } = self;
+        let len = HEADROOM_BYTES + core.config.payload_bytes();
+        core.pool
+            .release(|buffer, start| buffers.push(buffer, start, len));
+        buffers.publish();
+    }
+
+    /// Takes a bound socket as the registered file of its port. Its descriptor is closed: the ring
+    /// keeps the socket.
+    fn register(&mut self, socket: UdpSocket, port: Port) -> io::Result<()> {
+        sockets::prepare(&socket, self.core.config.gro)?;
+        let index = socket_of(port);
+        let registered = self
+            .ring
+            .submitter()
+            .register_files_update(index, &[socket.as_raw_fd()]);
+        drop(socket);
+        registered?;
+        self.rearm.push(index);
+        Ok(())
+    }
+
+    fn unregister(&mut self, slot: RelaySlot) {
+        let index = socket_of(Port::Relay(slot));
+        let cleared = self.ring.submitter().register_files_update(index, &[-1]);
+        debug_assert!(cleared.is_ok(), "invariant: the table has this index");
+        self.relays.free(slot);
+    }
+
+    /// The socket's number, when it is open.
+    fn socket(&self, via: Port) -> Option<u32> {
+        let open = match via {
+            Port::Listener(listener) => usize::from(listener.0) < self.listeners.len(),
+            Port::Relay(slot) => self.relays.open_at(slot).is_some(),
+        };
+        open.then(|| socket_of(via))
+    }
+
+    fn queue(
+        &mut self,
+        via: Port,
+        to: SocketAddr,
+        header: &[u8],
+        mut payload: Payload<'_>,
+        tail: usize,
+    ) {
+        let socket = self.socket(via);
+        while !self.core.queue(socket, to, header, &mut payload, tail) {
+            self.push_sends(false);
+            self.ring.submit();
+            self.drain();
+            self.finish_sends();
+        }
+    }
+
+    /// Queues the cancellation of every receive that is armed on a port to be closed; a port
+    /// without one is closed here.
+    fn push_cancels(&mut self) {
+        if self.closing.is_empty() {
+            return;
+        }
+        let relays = &self.relays;
+        self.core.drop_incoming(|port| match port {
+            Port::Listener(_) => true,
+            Port::Relay(slot) => relays.open_at(slot).is_some(),
+        });
+        while let Some(slot) = self.closing.pop() {
+            let Some(relay) = self.relays.at(slot) else {
+                continue;
+            };
+            if !relay.armed {
+                self.unregister(slot);
+                continue;
+            }
+            let socket = socket_of(Port::Relay(slot));
+            let receive = user_data(KIND_RECEIVE, u32::from(relay.generation), socket);
+            let cancel = opcode::AsyncCancel::new(receive)
+                .build()
+                .flags(Flags::SKIP_SUCCESS)
+                .user_data(user_data(KIND_CANCEL, 0, socket));
+            self.cancelled += 1;
+            // SAFETY: the entry points at nothing.
+            unsafe { self.ring.push(&cancel) };
+        }
+    }
+
+    /// Queues a receive for each socket that has none.
+    fn push_receives(&mut self) {
+        while let Some(socket) = self.rearm.pop() {
+            let generation = match socket.checked_sub(LISTENERS_MAX).map(RelaySlot) {
+                None => 0,
+                Some(slot) => {
+                    let Some(relay) = self.relays.at_mut(slot) else {
+                        continue;
+                    };
+                    if relay.state != State::Open || relay.armed {
+                        continue;
+                    }
+                    relay.armed = true;
+                    relay.generation
+                }
+            };
+            let receive = opcode::RecvMsgMulti::new(
+                types::Fixed(socket),
+                &raw const *self.request,
+                buffers::GROUP,
+            )
+            .build()
+            .user_data(user_data(KIND_RECEIVE, u32::from(generation), socket));
+            self.armed += 1;
+            // SAFETY: the request outlives the ring. The buffers are the pool's, which has given
+            // them to the kernel and outlives the ring too.
+            unsafe { self.ring.push(&receive) };
+        }
+    }
+
+    fn push_wake(&mut self) {
+        if self.wake_armed {
+            return;
+        }
+        let (start, len) = (&raw mut *self.wake_count, 8);
+        let read = opcode::Read::new(types::Fd(self.core.waker.event_fd()), start.cast(), len)
+            .build()
+            .user_data(user_data(KIND_WAKE, 0, 0));
+        self.wake_armed = true;
+        // SAFETY: eight bytes that the engine keeps until its ring is gone, and does not touch.
+        unsafe { self.ring.push(&read) };
+    }
+
+    /// Submits what is queued and waits, unless there is something to do already.
+    fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        let may_sleep = self.core.waker.sleep() && !self.core.has_incoming();
+        let timeout = match deadline {
+            _ if !may_sleep => Some(Duration::ZERO),
+            Some(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
+            None => None,
+        };
+        let waited = self.ring.wait(timeout);
+        if self.core.waker.awake() {
+            self.core.counters.wakes += 1;
+        }
+        waited
+    }
+
+    /// Waits for the end of the receives that were cancelled.
+    fn await_cancelled(&mut self) {
+        for _ in 0..CANCEL_ROUNDS {
+            if self.cancelled == 0 {
+                return;
+            }
+            if self.ring.wait(Some(CANCEL_PATIENCE)).is_err() {
+                return;
+            }
+            self.drain();
+        }
+    }
+}
+
+/// A multishot receive's message: it only says how much room address and control messages have.
+fn request() -> libc::msghdr {
+    // SAFETY: a structure of integers and pointers, for which zeros are valid.
+    let mut request: libc::msghdr = unsafe { std::mem::zeroed() };
+    request.msg_namelen = libc::socklen_t::try_from(NAME_BYTES).unwrap_or(0);
+    request.msg_controllen = CONTROL_BYTES as _;
+    request
+}
+
+impl Engine for UringEngine {
+    fn now(&self) -> Instant {
+        self.core.now
+    }
+
+    fn add_listener(&mut self, socket: UdpSocket) -> io::Result<ListenerId> {
+        let id = u16::try_from(self.listeners.len()).unwrap_or(u16::MAX);
+        if u32::from(id) >= LISTENERS_MAX {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        self.register(socket, Port::Listener(ListenerId(id)))?;
+        self.listeners.push(Listener { overflow: 0 });
+        Ok(ListenerId(id))
+    }
+
+    fn open_relay(&mut self, local: SocketAddr) -> Result<RelaySlot, OpenError> {
+        self.has_room()?;
+        self.adopt_relay(sockets::bind_relay(
+            local,
+            self.core.config.socket_buffer_bytes,
+        )?)
+    }
+
+    fn adopt_relay(&mut self, socket: UdpSocket) -> Result<RelaySlot, OpenError> {
+        self.has_room()?;
+        let slot = self.relays.open(-1)?;
+        if let Err(error) = self.register(socket, Port::Relay(slot)) {
+            self.relays.close(slot);
+            self.relays.free(slot);
+            return Err(error.into());
+        }
+        Ok(slot)
+    }
+
+    fn close_relay(&mut self, slot: RelaySlot) {
+        if self.relays.close(slot) {
+            self.closing.push(slot);
+        }
+    }
+
+    fn waker(&self) -> Waker {
+        self.core.waker.clone()
+    }
+
+    fn turn(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        self.core.counters.turns += 1;
+        self.push_sends(true);
+        self.push_cancels();
+        // A wait gives the kernel this batch's buffers only when it ends. That is too late for
+        // receives that lacked one, and when few are left.
+        if !self.rearm.is_empty() || self.buffers.available() < self.core.pool.held_count() {
+            self.ring.submit();
+            self.drain();
+            self.finish_sends();
+            self.release();
+        }
+        self.push_receives();
+        self.push_wake();
+        let waited = self.wait(deadline);
+        self.core.now = Instant::now();
+        self.drain();
+        self.finish_sends();
+        self.await_cancelled();
+        self.release();
+        self.core.outbox.expire_refusals(self.core.now);
+        self.core.begin_batch();
+        waited
+    }
+
+    fn next_train(&mut self) -> Option<Train> {
+        loop {
+            let train = self.core.next_train()?;
+            if self.socket(train.port).is_some() {
+                return Some(train);
+            }
+        }
+    }
+
+    fn bytes(&self, packet: Packet) -> &[u8] {
+        self.core.bytes(packet)
+    }
+
+    fn send(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: Packet, tail: usize) {
+        self.queue(via, to, header, Payload::Packet(payload), tail);
+    }
+
+    fn send_copy(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: &[u8], tail: usize) {
+        self.queue(via, to, header, Payload::Copy(payload), tail);
+    }
+
+    fn share(&mut self, packet: Packet) -> Option<SharedPacket> {
+        self.core.share(packet)
+    }
+
+    fn send_shared(
+        &mut self,
+        via: Port,
+        to: SocketAddr,
+        header: &[u8],
+        payload: SharedPacket,
+        tail: usize,
+    ) {
+        self.queue(via, to, header, Payload::Shared(payload), tail);
+    }
+
+    fn counters(&self) -> Counters {
+        self.core.counters
+    }
+
+    fn budget(&self) -> Vec<BudgetLine> {
+        let mut lines = self.core.budget();
+        lines.push(BudgetLine {
+            what: "ring of receive buffers",
+            count: self.core.pool.count(),
+            bytes_each: BufferRing::bytes(1),
+        });
+        lines.push(BudgetLine {
+            what: "completions of a batch",
+            count: URING_COMPLETIONS as usize,
+            bytes_each: size_of::<Completion>(),
+        });
+        lines
+    }
+
+    fn describe(&self) -> Description {
+        let Config { gro, gso, .. } = self.core.config;
+        Description {
+            engine: EngineKind::Uring,
+            gro,
+            gso,
+            detail: self.ring.detail(),
+        }
+    }
+}
+
+impl UringEngine {
+    fn has_room(&self) -> Result<(), OpenError> {
+        self.relays.has_room().map_err(|full| {
+            if self.clipped {
+                OpenError::OutOfDescriptors
+            } else {
+                full
+            }
+        })
+    }
+}
+
+impl Drop for UringEngine {
+    /// The kernel tears a ring down behind our back, and could still write into its buffers
+    /// meanwhile. So every receive is ended here first.
+    fn drop(&mut self) {
+        self.push_sends(true);
+        let all = types::CancelBuilder::any().all();
+        let cancel = opcode::AsyncCancel2::new(all)
+            .build()
+            .user_data(user_data(KIND_CANCEL, 0, 0));
+        // SAFETY: the entry points at nothing.
+        unsafe { self.ring.push(&cancel) };
+        self.ring.submit();
+        for _ in 0..CANCEL_ROUNDS {
+            self.drain();
+            if (self.armed == 0 && !self.wake_armed)
+                || self.ring.wait(Some(CANCEL_PATIENCE)).is_err()
+            {
+                return;
+            }
+        }
+    }
+}

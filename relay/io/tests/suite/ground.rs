@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use sterna_io::mmsg::MmsgEngine;
 use sterna_io::sim::{Endpoint, Network, SimEngine};
 use sterna_io::sockets::{bind_listener, bind_relay};
+use sterna_io::uring::UringEngine;
 use sterna_io::{Config, Engine, ListenerId, Port, Train};
 
 /// How long anything may take on a busy machine.
@@ -52,6 +53,12 @@ pub(crate) trait Real: Engine + Sized {
 }
 
 impl Real for MmsgEngine {
+    fn make(config: Config) -> io::Result<Self> {
+        Self::new(config)
+    }
+}
+
+impl Real for UringEngine {
     fn make(config: Config) -> io::Result<Self> {
         Self::new(config)
     }
