@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::counters::Counters;
 use crate::engine::{BudgetLine, Config, Port};
 use crate::limits;
+use crate::memory::table;
 use crate::outbox::{Outbox, Payload, Pushed};
 use crate::pool::{Packet, Pool, SharedPacket, Train};
 use crate::waker::Waker;
@@ -42,9 +43,9 @@ impl Core {
             counters: Counters::default(),
             waker,
             now,
-            trains: Vec::with_capacity(pool.count()),
+            trains: table(pool.count()),
             handled: 0,
-            incoming: Vec::with_capacity(pool.count()),
+            incoming: table(pool.count()),
             pool,
             config,
         })

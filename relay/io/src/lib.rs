@@ -33,6 +33,7 @@ pub mod uring;
 pub mod waker;
 
 mod core;
+mod memory;
 mod outbox;
 mod receive;
 mod slots;

@@ -20,6 +20,7 @@ use crossbeam_queue::ArrayQueue;
 
 use crate::engine::{BudgetLine, Port};
 use crate::limits::{HEADROOM_BYTES, SHARED_BUFFERS_DIVISOR, SHARES_MAX, TAILROOM_BYTES};
+use crate::memory::table;
 
 /// A view of received bytes in a batch. It is valid until the next
 /// [`Engine::turn`](crate::Engine::turn).
@@ -240,9 +241,9 @@ impl Pool {
             }),
             states: vec![State::default(); count as usize].into(),
             free: (0..count).rev().collect(),
-            incoming: Vec::with_capacity(count as usize),
-            held: Vec::with_capacity(count as usize),
-            returned: Vec::with_capacity(count as usize),
+            incoming: table(count as usize),
+            held: table(count as usize),
+            returned: table(count as usize),
             batch: 1,
             shares_out: 0,
             buffers_shared: 0,
@@ -469,7 +470,7 @@ impl Pool {
         }
     }
 
-    pub(crate) fn budget(&self) -> [BudgetLine; 2] {
+    pub(crate) fn budget(&self) -> [BudgetLine; 3] {
         [
             BudgetLine {
                 what: "receive buffers",
@@ -480,6 +481,12 @@ impl Pool {
                 what: "receive buffer tables",
                 count: self.count(),
                 bytes_each: size_of::<State>() + 4 * size_of::<u32>(),
+            },
+            BudgetLine {
+                what: "ways back from other workers",
+                count: SHARES_MAX,
+                // The queue numbers its places.
+                bytes_each: size_of::<(usize, u32)>(),
             },
         ]
     }

@@ -20,6 +20,7 @@ use crate::engine::{
     BudgetLine, Config, Description, Engine, EngineKind, ListenerId, OpenError, Port, RelaySlot,
 };
 use crate::limits::{EPOLL_EVENTS_MAX, LISTENERS_MAX, RELAY_SOCKETS_MAX};
+use crate::memory::table;
 use crate::outbox::Payload;
 use crate::pool::{Packet, SharedPacket, Train};
 use crate::slots::Slots;
@@ -65,7 +66,7 @@ impl MmsgEngine {
         let engine = Self {
             core: Core::new(config, waker, Instant::now())?,
             epoll,
-            events: Vec::with_capacity(EPOLL_EVENTS_MAX),
+            events: table(EPOLL_EVENTS_MAX),
             receiver: Receiver::new(),
             listeners: Vec::new(),
             relays,

@@ -8,6 +8,7 @@ use super::{MmsgEngine, WAKE};
 use crate::core::Received;
 use crate::engine::{BudgetLine, ListenerId, Port, RelaySlot};
 use crate::limits::{CONTROL_BYTES, HEADROOM_BYTES, LISTENERS_MAX, RECEIVE_BURST_MAX};
+use crate::memory::table;
 use crate::receive::{Control, whole};
 use crate::slots::overflow_since;
 use crate::sockaddr;
@@ -39,7 +40,7 @@ impl Receiver {
             vectors: vec![empty; RECEIVE_BURST_MAX].into(),
             names: vec![[0; 28]; RECEIVE_BURST_MAX].into(),
             controls: vec![[0; CONTROL_BYTES / 8]; RECEIVE_BURST_MAX].into(),
-            buffers: Vec::with_capacity(RECEIVE_BURST_MAX),
+            buffers: table(RECEIVE_BURST_MAX),
         }
     }
 
@@ -86,7 +87,6 @@ impl MmsgEngine {
             }
             if self.core.pool.free_count() == 0 {
                 // The sockets keep their packets, and `epoll` will report them again.
-                self.core.counters.buffers_exhausted += 1;
                 return;
             }
             let socket = u32::try_from(key).unwrap_or(u32::MAX);
@@ -137,6 +137,10 @@ impl MmsgEngine {
             }
             0
         });
+        if got == self.receiver.buffers.len() && self.core.pool.free_count() == 0 {
+            // There may be more, and there is no buffer for it.
+            self.core.counters.buffers_exhausted += 1;
+        }
         for i in 0..self.receiver.buffers.len() {
             let buffer = self.receiver.buffers[i];
             if i >= got || !self.take_message(i, buffer, port) {

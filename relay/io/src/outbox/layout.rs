@@ -6,6 +6,7 @@ use std::ptr;
 use super::{Entry, Group};
 use crate::engine::BudgetLine;
 use crate::limits::{GROUP_SEGMENTS_MAX, OUTBOX_ENTRIES_MAX};
+use crate::memory::table;
 use crate::sockaddr::SockAddr;
 
 // Header, payload and tail of each datagram.
@@ -39,12 +40,12 @@ pub(crate) struct Layout {
 impl Layout {
     pub(super) fn new() -> Self {
         Self {
-            messages: Vec::with_capacity(OUTBOX_ENTRIES_MAX),
-            headers: Vec::with_capacity(OUTBOX_ENTRIES_MAX),
-            vectors: Vec::with_capacity(VECTORS_MAX),
-            controls: Vec::with_capacity(OUTBOX_ENTRIES_MAX),
-            split_messages: Vec::with_capacity(usize::from(GROUP_SEGMENTS_MAX)),
-            split_headers: Vec::with_capacity(usize::from(GROUP_SEGMENTS_MAX)),
+            messages: table(OUTBOX_ENTRIES_MAX),
+            headers: table(OUTBOX_ENTRIES_MAX),
+            vectors: table(VECTORS_MAX),
+            controls: table(OUTBOX_ENTRIES_MAX),
+            split_messages: table(usize::from(GROUP_SEGMENTS_MAX)),
+            split_headers: table(usize::from(GROUP_SEGMENTS_MAX)),
         }
     }
 

@@ -23,6 +23,7 @@ use crate::limits::{
     GROUP_BYTES_MAX, GROUP_LOOK_BACK, GROUP_SEGMENTS_MAX, HEADER_BYTES_MAX, OUTBOX_ARENA_BYTES,
     OUTBOX_ENTRIES_MAX, TAIL_BYTES_MAX,
 };
+use crate::memory::table;
 use crate::pool::{Packet, Pool, SharedPacket};
 use crate::sockaddr::SockAddr;
 
@@ -109,11 +110,12 @@ impl Outbox {
             gso: config.gso,
             ecn: config.ecn,
             segment_bytes_max: config.segment_bytes_max,
-            arena: vec![0; OUTBOX_ARENA_BYTES].into(),
+            // Not zeros: those would be mapped when they are first used.
+            arena: vec![1; OUTBOX_ARENA_BYTES].into(),
             arena_used: 0,
-            entries: Vec::with_capacity(OUTBOX_ENTRIES_MAX),
-            groups: Vec::with_capacity(OUTBOX_ENTRIES_MAX),
-            shared: Vec::with_capacity(OUTBOX_ENTRIES_MAX),
+            entries: table(OUTBOX_ENTRIES_MAX),
+            groups: table(OUTBOX_ENTRIES_MAX),
+            shared: table(OUTBOX_ENTRIES_MAX),
             refusals: Refusals::new(),
             layout: Layout::new(),
         }

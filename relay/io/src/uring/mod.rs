@@ -25,7 +25,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use io_uring::squeue::Flags;
-use io_uring::{opcode, types};
+use io_uring::{cqueue, opcode, squeue, types};
 
 use crate::core::{Core, socket_of};
 use crate::counters::Counters;
@@ -36,6 +36,7 @@ use crate::limits::{
     CONTROL_BYTES, HEADROOM_BYTES, LISTENERS_MAX, NAME_BYTES, RELAY_SOCKETS_MAX, URING_COMPLETIONS,
     URING_SUBMISSIONS,
 };
+use crate::memory::table;
 use crate::outbox::Payload;
 use crate::pool::{Packet, SharedPacket, Train};
 use crate::slots::{Slots, State};
@@ -56,8 +57,7 @@ const GENERATIONS: u32 = 0x00FF_FFFF;
 
 // The final completion of a cancelled receive follows the cancellation at once. Should a kernel
 // ever lose it, a turn does not hang for it.
-const CANCEL_PATIENCE: Duration = Duration::from_millis(100);
-const CANCEL_ROUNDS: usize = 20;
+const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
 
 fn user_data(kind: u64, generation: u32, index: u32) -> u64 {
     kind << 56 | u64::from(generation & GENERATIONS) << 32 | u64::from(index)
@@ -130,9 +130,9 @@ impl UringEngine {
             closing: Vec::new(),
             armed: 0,
             cancelled: 0,
-            completions: Vec::with_capacity(URING_COMPLETIONS as usize),
+            completions: table(URING_COMPLETIONS as usize),
             flush: 0,
-            failed: Vec::with_capacity(URING_SUBMISSIONS as usize),
+            failed: table(URING_SUBMISSIONS as usize),
             one_thread: PhantomData,
         };
         while let Some(buffer) = engine.core.pool.take() {
@@ -296,15 +296,14 @@ impl UringEngine {
 
     /// Waits for the end of the receives that were cancelled.
     fn await_cancelled(&mut self) {
-        for _ in 0..CANCEL_ROUNDS {
-            if self.cancelled == 0 {
-                return;
-            }
+        let start = self.core.now;
+        while self.cancelled > 0 && start.elapsed() < CANCEL_PATIENCE {
             if self.ring.wait(Some(CANCEL_PATIENCE)).is_err() {
                 return;
             }
             self.drain();
         }
+        self.cancelled = 0;
     }
 }
 
@@ -434,6 +433,16 @@ impl Engine for UringEngine {
             bytes_each: BufferRing::bytes(1),
         });
         lines.push(BudgetLine {
+            what: "submissions",
+            count: URING_SUBMISSIONS as usize,
+            bytes_each: size_of::<squeue::Entry>(),
+        });
+        lines.push(BudgetLine {
+            what: "completions",
+            count: URING_COMPLETIONS as usize,
+            bytes_each: size_of::<cqueue::Entry>(),
+        });
+        lines.push(BudgetLine {
             what: "completions of a batch",
             count: URING_COMPLETIONS as usize,
             bytes_each: size_of::<Completion>(),
@@ -476,13 +485,13 @@ impl Drop for UringEngine {
         // SAFETY: the entry points at nothing.
         unsafe { self.ring.push(&cancel) };
         self.ring.submit();
-        for _ in 0..CANCEL_ROUNDS {
-            self.drain();
-            if (self.armed == 0 && !self.wake_armed)
-                || self.ring.wait(Some(CANCEL_PATIENCE)).is_err()
-            {
+        let start = Instant::now();
+        self.drain();
+        while (self.armed > 0 || self.wake_armed) && start.elapsed() < CANCEL_PATIENCE {
+            if self.ring.wait(Some(CANCEL_PATIENCE)).is_err() {
                 return;
             }
+            self.drain();
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use sterna_io::mmsg::MmsgEngine;
@@ -20,6 +21,8 @@ pub(crate) trait Peer {
     fn send(&self, to: SocketAddr, bytes: &[u8]);
     /// Sends datagrams of one size that are likely to arrive together.
     fn send_train(&self, to: SocketAddr, bytes: &[u8], stride: usize);
+    /// Sends one datagram with ECN bits.
+    fn send_marked(&self, to: SocketAddr, bytes: &[u8], ecn: u8);
     /// The next datagram, waited for.
     fn receive(&self) -> Option<(Vec<u8>, SocketAddr)>;
     /// Whether nothing is there now.
@@ -41,6 +44,13 @@ pub(crate) trait Ground: Sized {
     }
     /// Waits a little for the engine.
     fn turn(&self, engine: &mut Self::Engine);
+    /// A loopback address of which no other test takes ports.
+    fn private_ip(&self) -> IpAddr {
+        static NEXT: AtomicU16 = AtomicU16::new(1);
+        let [_, _, _, process] = std::process::id().to_be_bytes();
+        let [high, low] = NEXT.fetch_add(2, Ordering::Relaxed).to_be_bytes();
+        IpAddr::from([127, process | 1, high, low | 1])
+    }
     /// An address whose port is free.
     fn free_addr(&self, ip: IpAddr) -> SocketAddr {
         self.peer(SocketAddr::new(ip, 0)).addr()
@@ -116,6 +126,10 @@ impl Peer for UdpSocket {
         assert_eq!(sent.expect("sent"), bytes.len());
     }
 
+    fn send_marked(&self, to: SocketAddr, bytes: &[u8], ecn: u8) {
+        super::kernel::send_marked(self, to, bytes, ecn).expect("sent");
+    }
+
     fn receive(&self) -> Option<(Vec<u8>, SocketAddr)> {
         let mut buf = vec![0; 65_536];
         let (len, from) = self.recv_from(&mut buf).ok()?;
@@ -167,6 +181,10 @@ impl Ground for Simulated {
         true
     }
 
+    fn private_ip(&self) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    }
+
     fn turn(&self, engine: &mut SimEngine) {
         let deadline = self.network.now() + Duration::from_millis(20);
         engine.turn(Some(deadline)).expect("a turn");
@@ -186,6 +204,10 @@ impl Peer for Endpoint {
         for segment in bytes.chunks(stride) {
             Self::send(self, to, segment);
         }
+    }
+
+    fn send_marked(&self, to: SocketAddr, bytes: &[u8], ecn: u8) {
+        Self::send_marked(self, to, bytes, ecn);
     }
 
     fn receive(&self) -> Option<(Vec<u8>, SocketAddr)> {
@@ -229,6 +251,13 @@ pub(crate) fn v4() -> SocketAddr {
 
 pub(crate) fn v6() -> SocketAddr {
     SocketAddr::from((Ipv6Addr::LOCALHOST, 0))
+}
+
+/// Whether `io_uring` works here.
+pub(crate) fn has_uring() -> bool {
+    use sterna_io::probe::{EngineChoice, choose};
+    static WORKS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *WORKS.get_or_init(|| choose(EngineChoice::Uring).is_ok())
 }
 
 /// Whether this host has an IPv6 loopback.
