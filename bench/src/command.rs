@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde::Serialize;
 
+use crate::alloc::{self, AllocArgs};
+use crate::stun::{self, StunArgs};
 use crate::turn::{self, TurnArgs};
 
 /// The measurements.
@@ -12,6 +14,10 @@ use crate::turn::{self, TurnArgs};
 pub enum BenchCommand {
     /// Load a TURN server with packets, and account for each of them.
     Turn(TurnArgs),
+    /// Ask a STUN server for our address, as often as it answers.
+    Stun(StunArgs),
+    /// Make allocations and give them back, as fast as a TURN server can.
+    Alloc(AllocArgs),
 }
 
 impl BenchCommand {
@@ -21,6 +27,8 @@ impl BenchCommand {
     pub fn run(&self) -> ExitCode {
         let done = match self {
             Self::Turn(args) => turn::run(args).map(|report| print(&report, args.json)),
+            Self::Stun(args) => stun::run(args).map(|report| print(&report, args.json)),
+            Self::Alloc(args) => alloc::run(args).map(|report| print(&report, args.json)),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,

@@ -3,11 +3,14 @@
 //! | module | what it measures | command |
 //! |---|---|---|
 //! | [`self_check`] | whether a node relays, over each of its transports | `sterna`, at its start |
+//! | [`alloc`] | allocations made and given back | `sterna bench alloc` |
+//! | [`stun`] | Bindings | `sterna bench stun` |
 //! | [`turn`] | packets through any TURN server, each accounted for | `sterna bench turn` |
 //!
 //! How to measure without fooling yourself is told in `bench/README.md`, beside this source.
 #![forbid(unsafe_code)]
 
+pub mod alloc;
 mod command;
 mod engine;
 mod error;
@@ -17,6 +20,7 @@ mod packet;
 mod report;
 pub mod self_check;
 mod session;
+pub mod stun;
 mod target;
 mod tls;
 pub mod turn;

@@ -5,3 +5,9 @@ pub(crate) const WATCHED_MAX: usize = 64;
 
 /// Allocations that are being made at the same time: fast, and no flood.
 pub(crate) const SETUP_WINDOW: usize = 64;
+
+/// Frames that may wait for one connection to take them.
+pub(crate) const STREAM_QUEUE_FRAMES: usize = 512;
+
+/// Bytes that one write to a connection takes at most: one TLS record.
+pub(crate) const STREAM_BATCH_BYTES: usize = 16 * 1024;

@@ -10,6 +10,7 @@ use sterna_stun::credentials::rest_password;
 use sterna_turn::client::Credentials;
 
 use crate::BenchError;
+use crate::tls::Trust;
 
 /// How long credentials that are made from a secret are good for.
 const SECRET_CREDENTIALS_LAST: Duration = Duration::from_secs(24 * 3600);
@@ -111,6 +112,17 @@ impl Target {
             username: self.user.clone()?,
             password: self.password.clone()?,
         })
+    }
+
+    /// Whom a TLS client of this server believes.
+    pub(crate) fn trust(&self) -> Result<Trust, BenchError> {
+        match &self.ca {
+            Some(file) => Ok(Trust::Authority(file.clone())),
+            None if self.insecure => Ok(Trust::Anybody),
+            None => Err(BenchError::Usage(
+                "--transport tls needs --ca FILE or --insecure",
+            )),
+        }
     }
 
     /// The host part of `--server`: what a certificate is checked against.

@@ -1,6 +1,6 @@
 //! Whom a TLS client believes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -20,7 +20,8 @@ use crate::BenchError;
 /// Whom a TLS client believes.
 #[derive(Clone, Debug)]
 pub enum Trust {
-    /// Certificates that come from one of those in this PEM file, and carry the server's name.
+    /// Certificates that come from one of those in this PEM file and carry the server's name, and
+    /// those in the file themselves (a self-signed one), whatever name they carry.
     Authority(PathBuf),
     /// Exactly this certificate, whatever name it carries: right for a self-signed one.
     Certificate(CertificateDer<'static>),
@@ -37,13 +38,15 @@ pub(crate) fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, BenchErr
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| tls_error("TLS", &error))?;
-    let verifier: Arc<dyn ServerCertVerifier> = match trust {
-        Trust::Authority(file) => from_authority(file, provider)?,
-        Trust::Certificate(certificate) => {
-            Arc::new(Pinned::new(Some(certificate.clone()), &provider))
-        }
-        Trust::Anybody => Arc::new(Pinned::new(None, &provider)),
+    let verifier = match trust {
+        Trust::Authority(file) => from_authority(file, &provider)?,
+        Trust::Certificate(certificate) => Verifier::new(vec![certificate.clone()], &provider),
+        Trust::Anybody => Verifier {
+            is_credulous: true,
+            ..Verifier::new(Vec::new(), &provider)
+        },
     };
+    let verifier = Arc::new(verifier);
     let builder = builder
         .dangerous()
         .with_custom_certificate_verifier(verifier);
@@ -52,22 +55,23 @@ pub(crate) fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, BenchErr
     Ok(Arc::new(config))
 }
 
-fn from_authority(
-    file: &PathBuf,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ServerCertVerifier>, BenchError> {
+fn from_authority(file: &Path, provider: &Arc<CryptoProvider>) -> Result<Verifier, BenchError> {
     let what = file.display().to_string();
-    let certificates =
-        CertificateDer::pem_file_iter(file).map_err(|error| tls_error(&what, &error))?;
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect)
+        .map_err(|error| tls_error(&what, &error))?;
     let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| tls_error(&what, &error))?;
-        roots
-            .add(certificate)
-            .map_err(|error| tls_error(&what, &error))?;
+    for certificate in &certificates {
+        let added = roots.add(certificate.clone());
+        added.map_err(|error| tls_error(&what, &error))?;
     }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    Ok(verifier.map_err(|error| tls_error(&what, &error))?)
+    let chains =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
+    let chains = chains.map_err(|error| tls_error(&what, &error))?;
+    Ok(Verifier {
+        chains: Some(chains),
+        ..Verifier::new(certificates, provider)
+    })
 }
 
 fn tls_error(what: &str, why: &dyn std::fmt::Display) -> BenchError {
@@ -82,38 +86,49 @@ pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, BenchError>
     ServerName::try_from(host.to_owned()).map_err(|error| tls_error(host, &error))
 }
 
-/// Believes one certificate, or any. The handshake's signature is checked in either case: who holds
-/// a certificate must hold its key too.
+/// Believes the pinned certificates, and those whose chain ends well. The handshake's signature is
+/// checked in either case: who shows a certificate must hold its key too.
 #[derive(Debug)]
-struct Pinned {
-    certificate: Option<CertificateDer<'static>>,
+struct Verifier {
+    pinned: Vec<CertificateDer<'static>>,
+    chains: Option<Arc<WebPkiServerVerifier>>,
+    is_credulous: bool,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Pinned {
-    fn new(certificate: Option<CertificateDer<'static>>, provider: &CryptoProvider) -> Self {
+impl Verifier {
+    fn new(pinned: Vec<CertificateDer<'static>>, provider: &CryptoProvider) -> Self {
         let algorithms = provider.signature_verification_algorithms;
         Self {
-            certificate,
+            pinned,
+            chains: None,
+            is_credulous: false,
             algorithms,
         }
     }
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match &self.certificate {
-            Some(pinned) if pinned != end_entity => {
-                Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
-            }
-            _ => Ok(ServerCertVerified::assertion()),
+        if self.is_credulous || self.pinned.contains(end_entity) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        match &self.chains {
+            Some(chains) => chains.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
+            None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
         }
     }
 

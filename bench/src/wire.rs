@@ -14,7 +14,8 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio_rustls::TlsConnector;
 
 use crate::BenchError;
-use crate::target::Transport;
+use crate::target::{Target, Transport};
+use crate::tls;
 
 /// How a server is reached.
 #[derive(Clone, Debug)]
@@ -26,6 +27,22 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    /// The way to a server as the arguments describe it.
+    pub(crate) fn of(target: &Target) -> Result<Self, BenchError> {
+        let tls = match target.transport {
+            Transport::Tls => {
+                let name = tls::server_name(target.host())?;
+                Some((tls::client_config(&target.trust()?)?, name))
+            }
+            Transport::Udp | Transport::Tcp => None,
+        };
+        Ok(Self {
+            server: target.addr()?,
+            transport: target.transport,
+            tls,
+        })
+    }
+
     pub(crate) fn link(&self) -> Link {
         match self.transport {
             Transport::Udp => Link::Datagram,
@@ -154,7 +171,8 @@ impl Wire {
     }
 }
 
-fn split_frame(inbox: &mut BytesMut) -> io::Result<Option<Bytes>> {
+/// Takes the next whole frame from what has come in.
+pub(crate) fn split_frame(inbox: &mut BytesMut) -> io::Result<Option<Bytes>> {
     let len = framing::next_frame(inbox.chunk());
     let len = len.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     match len {

@@ -5,9 +5,10 @@
 //! the clients (`receive`), or from client to client over both their allocations (`pair`). Every
 //! byte is checked where it arrives, and every packet is accounted for.
 
+mod connection;
 mod field;
 mod flow;
-mod pace;
+pub(crate) mod pace;
 mod stream;
 mod udp;
 
@@ -231,6 +232,22 @@ pub struct WatchedReport {
     pub resident_bytes: u64,
 }
 
+impl WatchedReport {
+    /// What was used over `measured`, in which so many packets (or answers, or allocations) passed.
+    pub(crate) fn of(usage: &[Usage], packets: u64, measured: Duration) -> Vec<Self> {
+        let measured_ns = u64::try_from(measured.as_nanos()).unwrap_or(u64::MAX);
+        let report = |usage: &Usage| Self {
+            pid: usage.pid,
+            name: usage.name.clone(),
+            cpu_ns: usage.cpu_ns,
+            cpu_ns_per_packet: ratio(usage.cpu_ns, packets),
+            cpu_percent: 100.0 * ratio(usage.cpu_ns, measured_ns),
+            resident_bytes: usage.resident_bytes,
+        };
+        usage.iter().map(report).collect()
+    }
+}
+
 /// What the two kinds of generator hand back.
 #[derive(Debug)]
 struct Outcome {
@@ -263,15 +280,6 @@ fn report(args: &TurnArgs, outcome: &Outcome) -> TurnReport {
     let totals = outcome.totals;
     let delivered_per_s = per_second(totals.arrived_in_time, outcome.measured);
     let bits = ratio(u64::from(args.packet_size) * 8, 1_000_000);
-    let measured_ns = u64::try_from(outcome.measured.as_nanos()).unwrap_or(u64::MAX);
-    let watched = outcome.usage.iter().map(|usage| WatchedReport {
-        pid: usage.pid,
-        name: usage.name.clone(),
-        cpu_ns: usage.cpu_ns,
-        cpu_ns_per_packet: ratio(usage.cpu_ns, totals.arrived_in_time),
-        cpu_percent: 100.0 * ratio(usage.cpu_ns, measured_ns),
-        resident_bytes: usage.resident_bytes,
-    });
     TurnReport {
         server: args.target.server.clone(),
         transport: args.target.transport,
@@ -291,7 +299,7 @@ fn report(args: &TurnArgs, outcome: &Outcome) -> TurnReport {
         delivered_per_s,
         delivered_mbit_per_s: delivered_per_s * bits,
         latency: outcome.latency,
-        watched: watched.collect(),
+        watched: WatchedReport::of(&outcome.usage, totals.arrived_in_time, outcome.measured),
     }
 }
 

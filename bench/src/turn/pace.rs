@@ -5,7 +5,7 @@ const CATCH_UP_NS: u64 = 20_000_000;
 
 /// The rule by which bursts leave.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Pace {
+pub(crate) enum Pace {
     /// So many bursts are on their way at any time.
     Closed {
         /// Bursts that may leave now.
@@ -24,14 +24,14 @@ const FRACTION_BITS: u32 = 16;
 
 impl Pace {
     /// `outstanding` packets in bursts of `burst`; at least one burst.
-    pub(super) fn closed(outstanding: u32, burst: u32) -> Self {
+    pub(crate) fn closed(outstanding: u32, burst: u32) -> Self {
         Self::Closed {
             credit: (outstanding / burst).max(1),
         }
     }
 
     /// `rate` packets a second in bursts of `burst`, from `now_ns` on.
-    pub(super) fn open(rate: u64, burst: u32, now_ns: u64) -> Self {
+    pub(crate) fn open(rate: u64, burst: u32, now_ns: u64) -> Self {
         let interval = (1_000_000_000 << FRACTION_BITS) / rate.max(1) * u64::from(burst);
         Self::Open {
             interval,
@@ -40,7 +40,7 @@ impl Pace {
     }
 
     /// Takes leave for one burst.
-    pub(super) fn take(&mut self, now_ns: u64) -> bool {
+    pub(crate) fn take(&mut self, now_ns: u64) -> bool {
         match self {
             Self::Closed { credit: 0 } => false,
             Self::Closed { credit } => {
@@ -59,14 +59,14 @@ impl Pace {
     }
 
     /// Notes that bursts have arrived, or were given up.
-    pub(super) fn returned(&mut self, bursts: u32) {
+    pub(crate) fn returned(&mut self, bursts: u32) {
         if let Self::Closed { credit } = self {
             *credit += bursts;
         }
     }
 
     /// When the next burst leaves by itself.
-    pub(super) fn next_ns(&self) -> Option<u64> {
+    pub(crate) fn next_ns(&self) -> Option<u64> {
         match self {
             Self::Closed { .. } => None,
             Self::Open { next, .. } => Some(*next >> FRACTION_BITS),
