@@ -158,7 +158,7 @@ impl Crowd {
         let server = args.target.addr()?;
         let local = local_addr_towards(server)?;
         let mut crowd = Self {
-            engine: engine::build(args.engine, 2 * args.clients)?,
+            engine: engine::build(args.engine, args.clients)?,
             server,
             local,
             next_port: *PORTS.start(),

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, UdpSocket};
 
 use clap::ValueEnum;
 use sterna_io::mmsg::MmsgEngine;
-use sterna_io::{Config, Engine, sockets};
+use sterna_io::probe::{self, EngineChoice};
+use sterna_io::uring::UringEngine;
+use sterna_io::{Config, Engine, EngineKind, sockets};
 
 use crate::BenchError;
 
@@ -24,14 +26,24 @@ pub enum EngineArg {
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 /// An engine for so many client sockets.
-pub(crate) fn build(_engine: EngineArg, clients: u32) -> Result<Box<dyn Engine>, BenchError> {
+pub(crate) fn build(engine: EngineArg, clients: u32) -> Result<Box<dyn Engine>, BenchError> {
     sockets::raise_descriptor_limit()?;
-    let config = Config {
-        relay_sockets_max: clients + 1,
+    let wanted = match engine {
+        EngineArg::Auto => EngineChoice::Auto,
+        EngineArg::Uring => EngineChoice::Uring,
+        EngineArg::Mmsg => EngineChoice::Mmsg,
+    };
+    let choice = probe::choose(wanted)?;
+    let config = choice.apply(Config {
+        // Slots of closed sockets are free one turn later.
+        relay_sockets_max: clients + clients / 4 + 256,
         socket_buffer_bytes: SOCKET_BUFFER_BYTES,
         ..Config::default()
-    };
-    Ok(Box::new(MmsgEngine::new(config)?))
+    });
+    Ok(match choice.engine {
+        EngineKind::Uring => Box::new(UringEngine::new(config)?),
+        EngineKind::Mmsg | EngineKind::Sim => Box::new(MmsgEngine::new(config)?),
+    })
 }
 
 /// A socket for the generator's use.

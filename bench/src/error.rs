@@ -3,6 +3,7 @@
 use std::io;
 
 use sterna_io::OpenError;
+use sterna_io::probe::ProbeError;
 use sterna_turn::client::ClientError;
 
 /// Why a measurement could not be made.
@@ -76,6 +77,9 @@ pub enum BenchError {
     /// A socket that the engine does not take.
     #[error("a socket of the generator: {0}")]
     Engine(#[from] OpenError),
+    /// No engine runs on this kernel.
+    #[error("the generator's sockets: {0}")]
+    NoEngine(#[from] ProbeError),
     /// A tool that a comparison needs.
     #[error("{0}")]
     Missing(&'static str),

@@ -11,3 +11,6 @@ pub(crate) const STREAM_QUEUE_FRAMES: usize = 512;
 
 /// Bytes that one write to a connection takes at most: one TLS record.
 pub(crate) const STREAM_BATCH_BYTES: usize = 16 * 1024;
+
+/// Client ports that are given up because the server still knows an allocation of theirs.
+pub(crate) const MOVES_MAX: usize = 10_000;

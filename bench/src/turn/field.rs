@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use sterna_io::{Engine, ListenerId, Packet, Port, RelaySlot};
-use sterna_turn::client::{Credentials, Event, Received};
+use sterna_turn::client::{ClientError, Credentials, Event, Received};
 
 use super::flow::{Flow, Phase};
 use super::pace::Pace;
@@ -14,7 +14,7 @@ use super::{Method, Mode, Preinstalled};
 use crate::BenchError;
 use crate::engine::bind_udp;
 use crate::ledger::{Arrival, Ledger};
-use crate::limits::SETUP_WINDOW;
+use crate::limits::{MOVES_MAX, SETUP_WINDOW};
 use crate::packet::filling;
 use crate::session::name_of;
 
@@ -49,6 +49,8 @@ pub(super) struct Field {
     busy: usize,
     ready: usize,
     closed: usize,
+    /// Flows that had to begin again from another port.
+    moves: usize,
     packet: Vec<u8>,
 }
 
@@ -86,6 +88,7 @@ impl Field {
             busy: 0,
             ready: 0,
             closed: 0,
+            moves: 0,
             packet: filling(usize::from(wish.packet_size)),
             wish,
         };
@@ -102,17 +105,7 @@ impl Field {
             .map(|ports| ports.of(index))
             .transpose()?;
         let port = installed.map_or(0, |(client_port, _)| client_port);
-        let socket = bind_udp(SocketAddr::new(self.peer.ip(), port))?;
-        let slot = self
-            .engine
-            .adopt_relay(socket)
-            .map_err(BenchError::Engine)?;
-        let RelaySlot(number) = slot;
-        let number = number as usize;
-        if self.by_slot.len() <= number {
-            self.by_slot.resize(number + 1, u32::MAX);
-        }
-        self.by_slot[number] = index;
+        let slot = self.open_socket(index, port)?;
         let mut flow = Flow::new(slot, self.wish.credentials.clone());
         if let Some((_, relay_port)) = installed {
             let relayed = SocketAddr::new(self.wish.server.ip(), relay_port);
@@ -121,6 +114,24 @@ impl Field {
         }
         self.flows.push(flow);
         Ok(())
+    }
+
+    fn open_socket(&mut self, index: u32, port: u16) -> Result<RelaySlot, BenchError> {
+        let socket = bind_udp(SocketAddr::new(self.peer.ip(), port))?;
+        let slot = self.engine.adopt_relay(socket)?;
+        let number = slot.0 as usize;
+        self.by_slot
+            .resize(self.by_slot.len().max(number + 1), u32::MAX);
+        self.by_slot[number] = index;
+        Ok(slot)
+    }
+
+    /// Begins a flow again from another port.
+    fn move_flow(&mut self, index: usize, now: Instant) -> Result<(), BenchError> {
+        self.engine.close_relay(self.flows[index].slot);
+        let slot = self.open_socket(u32::try_from(index).unwrap_or(u32::MAX), 0)?;
+        self.flows[index] = Flow::new(slot, self.wish.credentials.clone());
+        self.flows[index].allocate(now)
     }
 
     /// Time since the run's start.
@@ -339,6 +350,14 @@ impl Field {
                 Ok(())
             }
             Event::Ended(_) if phase != Phase::Closed => Err(BenchError::AllocationLost),
+            // The port had an allocation in an earlier life, and the server has not forgotten it.
+            Event::Failed {
+                error: ClientError::Refused(437),
+                ..
+            } if phase == Phase::Allocating && self.moves < MOVES_MAX => {
+                self.moves += 1;
+                self.move_flow(index, now)
+            }
             Event::Failed { request, error } if phase != Phase::Closed => {
                 Err(BenchError::Refused {
                     what: name_of(&request),
