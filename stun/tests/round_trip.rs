@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../fuzz/src/lib.rs"]
+#[allow(unreachable_pub, reason = "a library to the fuzz targets")]
+mod checks;
 mod model;
 
 use model::{
@@ -10,14 +13,12 @@ use model::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sterna_stun::attr::{AttributeType, Data, DontFragment, Icmp, XorPeerAddress};
+use sterna_stun::attr::AttributeType;
 use sterna_stun::channel_data::{self, ChannelData};
-use sterna_stun::data_indication::{
-    self, DataIndication, HEADER_BYTES_MAX, IndicationError, SendIndication,
-};
+use sterna_stun::data_indication::{self, HEADER_BYTES_MAX};
 use sterna_stun::demux::{Kind, classify};
 use sterna_stun::fingerprint::{self, Fingerprint};
-use sterna_stun::framing::{MAX_FRAME, next_frame};
+use sterna_stun::framing::next_frame;
 use sterna_stun::integrity::{self, Key, Verified};
 use sterna_stun::message::{Class, Message, Method};
 use sterna_stun::nonce::{Check, Features, NonceKey, NonceKeys};
@@ -86,7 +87,10 @@ proptest! {
 
     #[test]
     fn hostile_bytes_are_refused_or_read_but_never_panic(bytes in hostile()) {
-        exercise(&bytes);
+        checks::message(&bytes);
+        checks::indication(&bytes);
+        checks::stream(&bytes);
+        checks::credential(&bytes);
     }
 
     #[test]
@@ -122,8 +126,7 @@ proptest! {
     fn the_fast_indications_agree_with_the_generic_parser(
         bytes in prop_oneof![indication(), hostile()],
     ) {
-        prop_assert_eq!(SendIndication::parse(&bytes), slow_send(&bytes));
-        prop_assert_eq!(DataIndication::parse(&bytes), slow_data(&bytes));
+        checks::indication(&bytes);
     }
 
     #[test]
@@ -213,35 +216,6 @@ proptest! {
     }
 }
 
-/// Everything that a node does with bytes from the network.
-fn exercise(bytes: &[u8]) {
-    if let Some(first) = bytes.first() {
-        let _ = classify(*first);
-    }
-    if let Ok(Some(len)) = next_frame(bytes) {
-        assert!((1..=MAX_FRAME).contains(&len));
-    }
-    if let Ok(channel) = ChannelData::parse(bytes) {
-        assert!(channel.data.len() + 4 <= bytes.len());
-    }
-    let _ = SendIndication::parse(bytes);
-    let _ = DataIndication::parse(bytes);
-    let Ok(message) = Message::parse(bytes) else {
-        return;
-    };
-    let key = Key::new(b"key");
-    let _ = integrity::verify(&message, &key);
-    let _ = key.sha256().verify_truncated(&message, 16);
-    let _ = fingerprint::check(&message);
-    let _ = message.unknown_required(AttributeType::is_known);
-    for raw in message.attributes() {
-        let _ = Value::read(raw, &message.transaction_id());
-    }
-    if classify(bytes[0]) == Kind::Stun {
-        assert_eq!(next_frame(bytes), Ok(Some(bytes.len())));
-    }
-}
-
 /// Indications that are nearly right.
 fn indication() -> impl Strategy<Value = Vec<u8>> {
     let relevant = prop_oneof![
@@ -272,67 +246,4 @@ fn indication() -> impl Strategy<Value = Vec<u8>> {
                 }
             })
         })
-}
-
-/// What `SendIndication::parse` should say, by way of the generic parser.
-fn slow_send(bytes: &[u8]) -> Result<SendIndication, IndicationError> {
-    let message = generic(bytes, Method::SEND)?;
-    let peer = message
-        .find::<XorPeerAddress>()
-        .map_err(|_| IndicationError::NoPeer)?;
-    let peer = peer.ok_or(IndicationError::NoPeer)?.0;
-    let data = message
-        .find::<Data<'_>>()
-        .unwrap()
-        .ok_or(IndicationError::NoData)?
-        .0;
-    let dont_fragment = message
-        .find::<DontFragment>()
-        .map_err(|_| IndicationError::Malformed)?;
-    Ok(SendIndication {
-        peer,
-        payload: place(bytes, data),
-        dont_fragment: dont_fragment.is_some(),
-    })
-}
-
-/// What `DataIndication::parse` should say, by way of the generic parser.
-fn slow_data(bytes: &[u8]) -> Result<DataIndication, IndicationError> {
-    let message = generic(bytes, Method::DATA)?;
-    let peer = message
-        .find::<XorPeerAddress>()
-        .map_err(|_| IndicationError::NoPeer)?;
-    let peer = peer.ok_or(IndicationError::NoPeer)?.0;
-    let icmp = message
-        .find::<Icmp>()
-        .map_err(|_| IndicationError::Malformed)?;
-    let payload = message
-        .find::<Data<'_>>()
-        .unwrap()
-        .map(|data| place(bytes, data.0));
-    if payload.is_none() && icmp.is_none() {
-        return Err(IndicationError::NoData);
-    }
-    Ok(DataIndication {
-        peer,
-        payload,
-        icmp,
-    })
-}
-
-fn generic(bytes: &[u8], method: Method) -> Result<Message<'_>, IndicationError> {
-    let message = Message::parse(bytes).map_err(|_| IndicationError::NotThis)?;
-    if (message.class(), message.method()) != (Class::Indication, method) {
-        return Err(IndicationError::NotThis);
-    }
-    if !message.unknown_required(AttributeType::is_known).is_empty() {
-        return Err(IndicationError::UnknownRequired);
-    }
-    Ok(message)
-}
-
-/// Where a slice of the message stands in it.
-fn place(bytes: &[u8], part: &[u8]) -> std::ops::Range<usize> {
-    let start = part.as_ptr().addr() - bytes.as_ptr().addr();
-    start..start + part.len()
 }
