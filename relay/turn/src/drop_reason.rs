@@ -58,8 +58,6 @@ drop_reasons! {
     NoPermission = "no_permission",
     /// The channel is not bound, or its binding has expired (RFC 8656 §12.6).
     NoChannel = "no_channel",
-    /// A channel number outside 0x4000–0x4FFF (RFC 8656 §12).
-    ReservedChannel = "reserved_channel",
     /// ChannelData over UDP that is shorter than its length field (RFC 8656 §12.6).
     TruncatedChannelData = "truncated_channel_data",
     /// A Send indication to a peer of the other address family.

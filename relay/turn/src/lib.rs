@@ -21,6 +21,8 @@ pub mod policy;
 mod rate;
 pub mod registry;
 mod server;
+#[cfg(test)]
+mod testing;
 mod tick;
 mod timers;
 mod verdict;

@@ -27,7 +27,7 @@ impl Bucket {
         if full_at - now >= SECOND_NS {
             return false;
         }
-        self.full_at = full_at + tokens.saturating_mul(SECOND_NS) / rate.max(1);
+        self.full_at = full_at + tokens.saturating_mul(SECOND_NS).div_ceil(rate.max(1));
         true
     }
 }

@@ -316,3 +316,6 @@ impl Server {
         lifetime_s.clamp(LIFETIME_DEFAULT_S, max)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -295,3 +295,6 @@ fn account_of(name: &str) -> &str {
         _ => name,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,3 +38,6 @@ impl Server {
         Ok(Verdict::Handled)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, ops::Range};
 
 use rand::Rng;
 use sterna_stun::{
-    channel_data::{self, ChannelData, ChannelDataError},
+    channel_data::{self, ChannelData},
     message::TransactionId,
 };
 
@@ -27,11 +27,9 @@ impl Server {
         client: &Client,
         packet: &[u8],
     ) -> Result<Verdict, DropReason> {
+        // RFC 8656 §12.6: dropped if it is shorter than its length field says.
         let ChannelData { number, data } =
-            ChannelData::parse(packet).map_err(|error| match error {
-                ChannelDataError::NotAChannel => DropReason::ReservedChannel,
-                _ => DropReason::TruncatedChannelData,
-            })?;
+            ChannelData::parse(packet).map_err(|_| DropReason::TruncatedChannelData)?;
         let index = self.find(client, now).ok_or(DropReason::NoAllocation)?;
         let channel = self.allocations[index].channels.live_by_number(number, now);
         let channel = *channel.ok_or(DropReason::NoChannel)?;
@@ -200,3 +198,6 @@ impl Server {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

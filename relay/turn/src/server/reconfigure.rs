@@ -59,3 +59,6 @@ fn may_stay(config: &ServerConfig, credentials: Option<&Credentials>) -> bool {
         Some(_) => config.open_relay || !config.secrets.is_empty(),
     }
 }
+
+#[cfg(test)]
+mod tests;

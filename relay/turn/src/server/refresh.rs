@@ -69,3 +69,6 @@ impl Server {
         granted_s
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,3 +38,6 @@ impl Server {
         condemned.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,3 +43,6 @@ impl Server {
         self.counters.reservations_expired += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;
