@@ -97,12 +97,14 @@ impl Core {
     }
 
     /// The next train of the batch.
+    #[inline]
     pub(crate) fn next_train(&mut self) -> Option<Train> {
         let train = self.trains.get(self.handled).copied()?;
         self.handled += 1;
         Some(train)
     }
 
+    #[inline]
     pub(crate) fn bytes(&self, packet: Packet) -> &[u8] {
         let bytes = self.pool.bytes(packet);
         debug_assert!(bytes.is_some(), "a packet of an earlier batch");

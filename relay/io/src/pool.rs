@@ -35,18 +35,21 @@ pub struct Packet {
 impl Packet {
     /// Its length in bytes.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.len as usize
     }
 
     /// Whether it carries nothing, which UDP allows.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// A part of it; what lies beyond its end is left out.
     #[must_use]
+    #[inline]
     pub fn slice(&self, range: Range<usize>) -> Self {
         let end = u32::try_from(range.end).unwrap_or(u32::MAX).min(self.len);
         let start = u32::try_from(range.start).unwrap_or(u32::MAX).min(end);
@@ -76,6 +79,7 @@ pub struct Train {
 impl Train {
     /// The datagrams, at least one.
     #[must_use]
+    #[inline]
     pub fn segments(&self) -> Segments {
         Segments {
             rest: Some(self.packet),
@@ -94,6 +98,7 @@ pub struct Segments {
 impl Iterator for Segments {
     type Item = Packet;
 
+    #[inline]
     fn next(&mut self) -> Option<Packet> {
         let rest = self.rest.take()?;
         if self.stride == 0 || rest.len() <= self.stride {
@@ -327,6 +332,7 @@ impl Pool {
     }
 
     /// The bytes of a packet of the current batch.
+    #[inline]
     pub(crate) fn bytes(&self, packet: Packet) -> Option<&[u8]> {
         if !self.is_held(packet) {
             return None;
@@ -339,6 +345,7 @@ impl Pool {
 
     /// Whether the packet is of the current batch. A packet of another pool may pass for one, and
     /// then shows bytes of a buffer that this batch holds.
+    #[inline]
     pub(crate) fn is_held(&self, packet: Packet) -> bool {
         self.states
             .get(packet.buffer as usize)

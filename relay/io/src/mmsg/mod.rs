@@ -208,6 +208,7 @@ fn until(deadline: Instant) -> libc::timespec {
 }
 
 impl Engine for MmsgEngine {
+    #[inline]
     fn now(&self) -> Instant {
         self.core.now
     }
@@ -272,6 +273,7 @@ impl Engine for MmsgEngine {
         waited
     }
 
+    #[inline]
     fn next_train(&mut self) -> Option<Train> {
         loop {
             let train = self.core.next_train()?;
@@ -281,10 +283,12 @@ impl Engine for MmsgEngine {
         }
     }
 
+    #[inline]
     fn bytes(&self, packet: Packet) -> &[u8] {
         self.core.bytes(packet)
     }
 
+    #[inline]
     fn send(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: Packet, tail: usize) {
         self.queue(via, to, header, Payload::Packet(payload), tail);
     }

@@ -12,6 +12,8 @@
 
 mod layout;
 mod refusals;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::time::Instant;

@@ -294,6 +294,7 @@ impl SimEngine {
 }
 
 impl Engine for SimEngine {
+    #[inline]
     fn now(&self) -> Instant {
         self.core.now
     }
@@ -355,6 +356,7 @@ impl Engine for SimEngine {
         Ok(())
     }
 
+    #[inline]
     fn next_train(&mut self) -> Option<Train> {
         loop {
             let train = self.core.next_train()?;
@@ -364,10 +366,12 @@ impl Engine for SimEngine {
         }
     }
 
+    #[inline]
     fn bytes(&self, packet: Packet) -> &[u8] {
         self.core.bytes(packet)
     }
 
+    #[inline]
     fn send(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: Packet, tail: usize) {
         self.queue(via, to, header, Payload::Packet(payload), tail);
     }

@@ -16,13 +16,15 @@
 mod engine;
 mod network;
 mod random;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use engine::SimEngine;
+pub use engine::{Discarded, SimEngine};
 
 use crate::engine::Config;
 use network::{Inner, Owner};

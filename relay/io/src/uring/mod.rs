@@ -96,7 +96,9 @@ struct Listener {
 }
 
 impl UringEngine {
-    /// An engine without sockets, for the calling thread. Its buffers are touched here.
+    /// An engine without sockets, for the calling thread. Its buffers are touched here, and its
+    /// table of files gets the size that the limit of open files allows now: raise that first
+    /// ([`raise_descriptor_limit`](sockets::raise_descriptor_limit)).
     ///
     /// # Errors
     /// What the kernel answers to setting up the ring, its buffers or its files;
@@ -317,6 +319,7 @@ fn request() -> libc::msghdr {
 }
 
 impl Engine for UringEngine {
+    #[inline]
     fn now(&self) -> Instant {
         self.core.now
     }
@@ -385,6 +388,7 @@ impl Engine for UringEngine {
         waited
     }
 
+    #[inline]
     fn next_train(&mut self) -> Option<Train> {
         loop {
             let train = self.core.next_train()?;
@@ -394,10 +398,12 @@ impl Engine for UringEngine {
         }
     }
 
+    #[inline]
     fn bytes(&self, packet: Packet) -> &[u8] {
         self.core.bytes(packet)
     }
 
+    #[inline]
     fn send(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: Packet, tail: usize) {
         self.queue(via, to, header, Payload::Packet(payload), tail);
     }
@@ -489,9 +495,11 @@ impl Drop for UringEngine {
         self.drain();
         while (self.armed > 0 || self.wake_armed) && start.elapsed() < CANCEL_PATIENCE {
             if self.ring.wait(Some(CANCEL_PATIENCE)).is_err() {
-                return;
+                break;
             }
             self.drain();
         }
+        // Frees the ports now, and not when the kernel comes to tearing the ring down.
+        let _ = self.ring.submitter().unregister_files();
     }
 }
