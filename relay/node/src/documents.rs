@@ -14,6 +14,6 @@ pub(crate) fn assert_current(name: &str, text: &str) {
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         committed == text,
-        "docs/{name} is out of date; run UPDATE_DOCS=1 cargo test --release -p sterna-relay documents"
+        "docs/{name} is out of date; run cargo xtask docs"
     );
 }

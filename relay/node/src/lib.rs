@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod log;
+pub mod stream;
+pub mod tls;
 
 #[cfg(test)]
 mod documents;

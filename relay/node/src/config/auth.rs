@@ -13,7 +13,7 @@ pub struct Auth {
     /// Shared secrets of time-limited credentials, newest first.
     pub secrets: Vec<Secret>,
     /// How long an allocation of time-limited credentials may live in all.
-    pub session_max_s: u64,
+    pub session_max_s: u32,
     /// Relays for everybody. For closed networks and tests.
     pub open_relay: bool,
 }

@@ -74,7 +74,7 @@ pub fn defaults_toml() -> String {
 pub fn markdown() -> String {
     let mut text = String::from(
         "# Node configuration\n\n\
-         <!-- Generated from relay/node/src/config; `UPDATE_DOCS=1 cargo test --release -p sterna-relay documents` writes it. -->\n\n\
+         <!-- Generated from relay/node/src/config by `cargo xtask docs`. -->\n\n\
          A node reads one TOML file (`sterna relay --config FILE`). Every key has a default, so an empty file is a file; only \
          credentials must be given. `--set section.key=value` goes over the environment variable `STERNA_SECTION_KEY`, \
          which goes over the file, which goes over the default. Lists are written `a,b` by flag and environment, users \

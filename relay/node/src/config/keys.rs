@@ -81,7 +81,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "limits",
-        "Caps. Where 0 is allowed it means no cap but what ports, descriptors and the buffer pool allow.",
+        "Caps. Where 0 is allowed, it means no cap but what ports, descriptors and the buffer pool allow.",
     ),
     (
         "tls",
@@ -340,7 +340,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "limits.tcp_handshake_s",
-        meaning: "How long a connection's first byte and its TLS handshake may take together.",
+        meaning: "How long a TLS handshake may take.",
         unit: "seconds",
         kind: Kind::Number(1, 300),
         advice: "5 to 15",
@@ -371,8 +371,16 @@ pub const KEYS: &[Key] = &[
         reload: true,
     },
     Key {
+        path: "limits.failed_credentials_per_client_per_s",
+        meaning: "Error answers to one address that holds a valid nonce and shows wrong credentials. 0: no cap.",
+        unit: "answers a second",
+        kind: Kind::Number(0, U32),
+        advice: "",
+        reload: true,
+    },
+    Key {
         path: "limits.session_packets_per_s",
-        meaning: "Packets of one allocation, each way. 0: no cap.",
+        meaning: "Packets of one allocation, both ways together. 0: no cap.",
         unit: "packets a second",
         kind: Kind::Number(0, U32),
         advice: "",
@@ -380,7 +388,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "limits.session_bytes_per_s",
-        meaning: "Payload bytes of one allocation, each way. 0: no cap.",
+        meaning: "Payload bytes of one allocation, both ways together. 0: no cap.",
         unit: "bytes a second",
         kind: Kind::Number(0, i64::MAX as u64),
         advice: "",

@@ -24,7 +24,7 @@ pub struct Limits {
     pub tcp_connections_per_prefix_max: u32,
     /// How long a connection without an allocation may send no whole frame.
     pub tcp_unauthenticated_idle_s: u32,
-    /// How long a connection's first byte and its TLS handshake may take together.
+    /// How long a TLS handshake may take.
     pub tcp_handshake_s: u32,
     /// How long a client may accept nothing of what is queued for it.
     pub tcp_write_stall_s: u32,
@@ -32,9 +32,11 @@ pub struct Limits {
     pub tcp_queue_bytes_max: u32,
     /// Answers to unproved sources of one prefix.
     pub unauthenticated_replies_per_prefix_per_s: u32,
-    /// Packets of one session.
+    /// Error answers to one address that holds a nonce and shows wrong credentials.
+    pub failed_credentials_per_client_per_s: u32,
+    /// Packets of one session, both ways together.
     pub session_packets_per_s: u32,
-    /// Bytes of one session.
+    /// Payload bytes of one session, both ways together.
     pub session_bytes_per_s: u64,
 }
 
@@ -54,6 +56,7 @@ impl Default for Limits {
             tcp_write_stall_s: 30,
             tcp_queue_bytes_max: 256 * 1024,
             unauthenticated_replies_per_prefix_per_s: 500,
+            failed_credentials_per_client_per_s: 20,
             session_packets_per_s: 0,
             session_bytes_per_s: 0,
         }

@@ -10,14 +10,14 @@ use super::spelling;
 /// A fault: the key to blame and the sentence.
 pub(super) type Fault = (&'static str, String);
 
-/// RFC 8489 §14.9: a realm is fewer than 128 characters.
-const REALM_CHARS_MAX: usize = 127;
+/// A longer realm would make a 401 larger than the amplification budget allows (RFC 8489 §14.9 allows 127 characters).
+const REALM_BYTES_MAX: usize = sterna_turn::limits::REALM_BYTES_MAX;
 /// RFC 8489 §14.3: a user name is fewer than 509 bytes.
 const USER_NAME_BYTES_MAX: usize = 508;
 /// RFC 8489 §14.14: SOFTWARE is fewer than 128 characters.
-const SOFTWARE_CHARS_MAX: usize = 127;
+const SOFTWARE_BYTES_MAX: usize = sterna_turn::limits::SOFTWARE_BYTES_MAX;
 /// Beyond it a 401 has no room for PASSWORD-ALGORITHMS.
-const REALM_CHARS_ADVISED: usize = 12;
+const REALM_BYTES_ADVISED: usize = 12;
 /// Shorter ones can be guessed from one captured message.
 const SECRET_BYTES_ADVISED: usize = 16;
 
@@ -64,9 +64,9 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "admin.token is shorter than {SECRET_BYTES_ADVISED} characters"
         ));
     }
-    if config.turn.realm.chars().count() > REALM_CHARS_ADVISED {
+    if config.turn.realm.len() > REALM_BYTES_ADVISED {
         warnings.push(format!(
-            "turn.realm is longer than {REALM_CHARS_ADVISED} characters: PASSWORD-ALGORITHMS is left out of 401 answers, \
+            "turn.realm is longer than {REALM_BYTES_ADVISED} bytes: PASSWORD-ALGORITHMS is left out of 401 answers, \
              so that they stay within the amplification budget"
         ));
     }
@@ -121,19 +121,16 @@ fn listening(config: &Config) -> impl Iterator<Item = (&'static str, SocketAddr)
 
 fn relaying(config: &Config, faults: &mut Vec<Fault>) {
     let turn = &config.turn;
-    if turn.realm.is_empty()
-        || turn.realm.chars().count() > REALM_CHARS_MAX
-        || !is_quotable(&turn.realm)
-    {
+    if turn.realm.is_empty() || turn.realm.len() > REALM_BYTES_MAX || !is_quotable(&turn.realm) {
         faults.push((
             "turn.realm",
-            format!("a realm is 1 to {REALM_CHARS_MAX} printable characters without quotes and backslashes, such as \"sterna\""),
+            format!("a realm is 1 to {REALM_BYTES_MAX} bytes without control characters, quotes and backslashes, such as \"sterna\""),
         ));
     }
-    if turn.software.chars().count() > SOFTWARE_CHARS_MAX {
+    if turn.software.len() > SOFTWARE_BYTES_MAX {
         faults.push((
             "turn.software",
-            format!("at most {SOFTWARE_CHARS_MAX} characters fit the SOFTWARE attribute"),
+            format!("at most {SOFTWARE_BYTES_MAX} bytes fit the SOFTWARE attribute"),
         ));
     }
     for addr in &turn.relay_addresses {

@@ -1,0 +1,303 @@
+//! One connection: told apart, read frame by frame, written batch by batch, ended for a reason.
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use sterna_stun::framing;
+use sterna_turn::{Client, Transport};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::counters::{CutReason, Tally, add};
+use super::out::{Batch, Outgoing, queue};
+use super::{Protocols, StreamLimits, StreamSink};
+
+/// What one read takes at most.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Frames that one connection hands over before the others get a turn.
+const FRAMES_PER_TURN: usize = 32;
+
+/// The first byte of a TLS record that begins a handshake (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 22;
+
+/// The first bit pair of ChannelData (RFC 8656 §12): nothing may begin with it, so plain HTTP is cut at its first byte.
+const FIRST_STUN_BYTE_MAX: u8 = 0x3f;
+
+/// How long the last bytes of TLS and TCP may take to leave.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    /// By the client, or by the worker.
+    Closed,
+    /// By a rule.
+    Cut(CutReason),
+    /// The worker is gone: the node stops.
+    NodeGone,
+}
+
+/// What a connection's task needs besides its socket.
+pub(super) struct Context<S> {
+    pub(super) sink: Arc<S>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) limits: StreamLimits,
+    pub(super) tls: TlsAcceptor,
+    pub(super) protocols: Protocols,
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+/// A connection whose protocol is known.
+enum Entered {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl<S: StreamSink> Context<S> {
+    /// Serves a connection to its end.
+    pub(super) async fn serve(mut self, socket: TcpStream, client: Client) -> End {
+        let mut closing = self.closing.clone();
+        let entered = tokio::select! {
+            entered = self.enter(socket) => entered,
+            _ = closing.wait_for(|closing| *closing) => return End::Closed,
+        };
+        match entered {
+            Ok(Entered::Tcp(socket)) => {
+                add(&self.tally.accepted_tcp, 1);
+                self.relay(socket, client).await
+            }
+            Ok(Entered::Tls(socket)) => {
+                add(&self.tally.accepted_tls, 1);
+                self.relay(
+                    socket,
+                    Client {
+                        transport: Transport::Tls,
+                        ..client
+                    },
+                )
+                .await
+            }
+            Err(end) => end,
+        }
+    }
+
+    /// Tells TCP from TLS by the first byte, and does the handshake.
+    async fn enter(&self, socket: TcpStream) -> Result<Entered, End> {
+        let idle = Duration::from_secs(self.limits.unauthenticated_idle_s.into());
+        let mut first = [0];
+        match timeout(idle, socket.peek(&mut first)).await {
+            Err(_elapsed) => return Err(End::Cut(CutReason::Idle)),
+            Ok(Err(_) | Ok(0)) => return Err(End::Closed),
+            Ok(Ok(_)) => {}
+        }
+        match (first[0], self.protocols) {
+            (TLS_HANDSHAKE, _) => {
+                let limit = Duration::from_secs(self.limits.handshake_s.into());
+                match timeout(limit, self.tls.accept(socket)).await {
+                    Err(_elapsed) => Err(End::Cut(CutReason::HandshakeTimeout)),
+                    Ok(Err(_)) => Err(End::Cut(CutReason::HandshakeFailed)),
+                    Ok(Ok(socket)) => Ok(Entered::Tls(Box::new(socket))),
+                }
+            }
+            (byte, Protocols::TcpAndTls) if byte <= FIRST_STUN_BYTE_MAX => Ok(Entered::Tcp(socket)),
+            _ => Err(End::Cut(CutReason::Garbage)),
+        }
+    }
+
+    async fn relay(&mut self, socket: impl AsyncRead + AsyncWrite, client: Client) -> End {
+        let (out, outgoing) = queue(self.limits.queue_bytes_max as usize);
+        if self.sink.opened(client, out).await.is_err() {
+            return End::NodeGone;
+        }
+        let (mut reader, mut writer) = tokio::io::split(socket);
+        let stall = Duration::from_secs(self.limits.write_stall_s.into());
+        let end = {
+            let mut writing = pin!(write(&mut writer, &outgoing, stall, &self.tally));
+            let reading = read(
+                &mut reader,
+                client,
+                &*self.sink,
+                &outgoing,
+                &self.limits,
+                &self.tally,
+            );
+            let (end, written) = tokio::select! {
+                end = &mut writing => (end, true),
+                end = reading => (end, false),
+                _ = self.closing.wait_for(|closing| *closing) => {
+                    outgoing.close();
+                    (End::Closed, false)
+                }
+            };
+            // RFC 8656 §3.4: the allocation ends with the connection.
+            self.sink.closed(client).await;
+            if end == End::Closed && !written {
+                // A client that closed its half still gets the answers to what it sent before: its worker sees those
+                // frames first, then the end, and lets go of its handle, which ends the queue.
+                let _ = timeout(stall, writing).await;
+            }
+            end
+        };
+        add(&self.tally.frames_dropped, outgoing.take_dropped());
+        let _ = timeout(FAREWELL, writer.shutdown()).await;
+        end
+    }
+}
+
+/// Hands over whole frames until the client closes or breaks a rule.
+async fn read<S: StreamSink>(
+    reader: &mut (impl AsyncRead + Unpin),
+    client: Client,
+    sink: &S,
+    outgoing: &Outgoing,
+    limits: &StreamLimits,
+    tally: &Tally,
+) -> End {
+    let idle = Duration::from_secs(limits.unauthenticated_idle_s.into());
+    let mut pending = BytesMut::new();
+    let mut deadline = Instant::now() + idle;
+    let mut any_frame = false;
+    loop {
+        let mut counted = Counted {
+            tally,
+            frames: 0,
+            bytes: 0,
+        };
+        loop {
+            if !any_frame
+                && pending
+                    .first()
+                    .is_some_and(|byte| *byte > FIRST_STUN_BYTE_MAX)
+            {
+                return End::Cut(CutReason::Garbage);
+            }
+            let frame = match framing::next_frame(&pending) {
+                Ok(Some(len)) if len <= pending.len() => take_frame(&mut pending, len),
+                Ok(_) => break,
+                Err(_) => return End::Cut(CutReason::Garbage),
+            };
+            any_frame = true;
+            counted.frames += 1;
+            counted.bytes += frame.len() as u64;
+            if sink.frame(client, frame).await.is_err() {
+                return End::NodeGone;
+            }
+            if counted.frames.is_multiple_of(FRAMES_PER_TURN as u64) {
+                tokio::task::yield_now().await;
+            }
+        }
+        if counted.frames > 0 {
+            deadline = Instant::now() + idle;
+        }
+        drop(counted);
+        match read_more(reader, &mut pending, &mut deadline, idle, outgoing).await {
+            Ok(0) => return End::Closed,
+            Ok(_) => {}
+            Err(end) => return end,
+        }
+    }
+}
+
+/// Reads once. With an allocation a connection may be idle as long as that lives; without one, until the deadline.
+async fn read_more(
+    reader: &mut (impl AsyncRead + Unpin),
+    pending: &mut BytesMut,
+    deadline: &mut Instant,
+    idle: Duration,
+    outgoing: &Outgoing,
+) -> Result<usize, End> {
+    loop {
+        match timeout_at(*deadline, read_chunk(reader, pending)).await {
+            Ok(read) => return read.map_err(|_| End::Closed),
+            Err(_elapsed) if outgoing.has_session() => *deadline = Instant::now() + idle,
+            Err(_elapsed) => return Err(End::Cut(CutReason::Idle)),
+        }
+    }
+}
+
+/// Reads through the stack, so that a connection that waits holds no buffer.
+async fn read_chunk(
+    reader: &mut (impl AsyncRead + Unpin),
+    pending: &mut BytesMut,
+) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut chunk = [const { MaybeUninit::uninit() }; READ_BYTES];
+        let mut chunk = ReadBuf::uninit(&mut chunk);
+        Pin::new(&mut *reader)
+            .poll_read(context, &mut chunk)
+            .map_ok(|()| {
+                pending.extend_from_slice(chunk.filled());
+                chunk.filled().len()
+            })
+    })
+    .await
+}
+
+/// Cuts the first frame off. The last one takes the buffer with it, so that an idle connection holds none.
+fn take_frame(pending: &mut BytesMut, len: usize) -> Bytes {
+    if pending.len() == len {
+        std::mem::take(pending).freeze()
+    } else {
+        pending.split_to(len).freeze()
+    }
+}
+
+/// Writes what the worker queues until there is no more.
+async fn write(
+    writer: &mut (impl AsyncWrite + Unpin),
+    outgoing: &Outgoing,
+    stall: Duration,
+    tally: &Tally,
+) -> End {
+    let mut batch = Batch::default();
+    while outgoing.take(&mut batch).await {
+        add(&tally.frames_dropped, batch.dropped);
+        let mut rest = &batch.bytes[batch.start..];
+        let len = rest.len();
+        while !rest.is_empty() {
+            match timeout(stall, writer.write(rest)).await {
+                Err(_elapsed) => return End::Cut(CutReason::Stalled),
+                Ok(Err(_) | Ok(0)) => return End::Closed,
+                Ok(Ok(written)) => rest = &rest[written..],
+            }
+        }
+        match timeout(stall, writer.flush()).await {
+            Err(_elapsed) => return End::Cut(CutReason::Stalled),
+            Ok(Err(_)) => return End::Closed,
+            Ok(Ok(())) => {}
+        }
+        add(&tally.frames_out, batch.frames);
+        add(&tally.bytes_out, len as u64);
+    }
+    End::Closed
+}
+
+/// Counts a batch also where the task is ended in the middle of it.
+struct Counted<'a> {
+    tally: &'a Tally,
+    frames: u64,
+    bytes: u64,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let count = |counter: &AtomicU64, value: u64| {
+            if value > 0 {
+                add(counter, value);
+            }
+        };
+        count(&self.tally.frames_in, self.frames);
+        count(&self.tally.bytes_in, self.bytes);
+    }
+}

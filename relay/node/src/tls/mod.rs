@@ -1,0 +1,145 @@
+//! TLS of the stream listeners: one certificate, replaced without a pause on reload.
+//!
+//! TLS 1.2 and 1.3 by rustls; ALPN `stun.turn` and `stun.nat-discovery` (RFC 7443) are taken, and so is none at all.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio_rustls::TlsAcceptor;
+use tracing::{info, warn};
+
+use crate::config;
+
+mod certificate;
+mod error;
+mod self_signed;
+
+pub use certificate::CertificateInfo;
+pub use error::TlsError;
+
+use certificate::Identity;
+
+/// RFC 7443 §3: STUN and TURN name themselves in ALPN.
+const ALPN: [&[u8]; 2] = [b"stun.turn", b"stun.nat-discovery"];
+
+/// The node's TLS side.
+#[derive(Clone)]
+pub struct Certificates {
+    server: Arc<ServerConfig>,
+    current: Arc<Current>,
+    /// The subject of a self-signed certificate.
+    node_name: String,
+}
+
+/// The certificate that handshakes get from now on.
+#[derive(Debug)]
+struct Current(ArcSwap<Identity>);
+
+impl Certificates {
+    /// Reads the configured certificate, or makes a self-signed one in the data directory when there is none, and says
+    /// in the log which one is served.
+    ///
+    /// # Errors
+    /// What is wrong with the files, with the remedy.
+    pub fn load(tls: &config::Tls, data_dir: &Path, node_name: &str) -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let identity = identity(tls, data_dir, node_name, &provider)?;
+        say(&identity.info);
+        let current = Arc::new(Current(ArcSwap::from_pointee(identity)));
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .expect("invariant: the provider's suites cover both versions")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::<Current>::clone(&current));
+        server.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+        Ok(Self {
+            server: Arc::new(server),
+            current,
+            node_name: node_name.to_owned(),
+        })
+    }
+
+    /// Reads the certificate again; handshakes from now on get it, connections that stand keep theirs.
+    ///
+    /// # Errors
+    /// What is wrong with the files; the old certificate stays.
+    pub fn reload(&self, tls: &config::Tls, data_dir: &Path) -> Result<(), TlsError> {
+        let identity = identity(
+            tls,
+            data_dir,
+            &self.node_name,
+            self.server.crypto_provider(),
+        )?;
+        if identity.info != self.certificate() {
+            say(&identity.info);
+        }
+        self.current.0.store(Arc::new(identity));
+        Ok(())
+    }
+
+    /// What the stream side accepts handshakes with.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.server))
+    }
+
+    /// What is served now.
+    pub fn certificate(&self) -> CertificateInfo {
+        self.current.0.load().info.clone()
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Certificates")
+            .field(&self.current.0.load().info)
+            .finish()
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.load().key))
+    }
+}
+
+fn identity(
+    tls: &config::Tls,
+    data_dir: &Path,
+    node_name: &str,
+    provider: &CryptoProvider,
+) -> Result<Identity, TlsError> {
+    match (&tls.certificate, &tls.key) {
+        (Some(certificate), Some(key)) => Identity::from_files(certificate, key, provider),
+        (None, None) => self_signed::identity(data_dir, node_name, provider),
+        (Some(_), None) => Err(TlsError::NoKey),
+        (None, Some(_)) => Err(TlsError::NoCertificate),
+    }
+}
+
+fn say(certificate: &CertificateInfo) {
+    let sha256 = &certificate.sha256;
+    if certificate.self_signed {
+        info!(%sha256, "TLS serves a self-signed certificate, which browsers refuse; set tls.certificate and tls.key");
+    } else {
+        info!(%sha256, subject = %certificate.subject, "TLS serves the configured certificate");
+    }
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    if now > certificate.not_after_unix_s {
+        warn!(%sha256, "the TLS certificate has expired: clients refuse it; renew it and reload");
+    } else if now < certificate.not_before_unix_s {
+        warn!(%sha256, "the TLS certificate is not valid yet: clients refuse it; check the clock and the certificate");
+    }
+}
+
+#[cfg(test)]
+mod tests;
