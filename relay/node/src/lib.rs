@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod config;
 pub mod log;
+pub mod metrics;
 pub mod stream;
 pub mod tls;
 

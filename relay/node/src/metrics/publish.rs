@@ -1,0 +1,410 @@
+//! From a snapshot to metrics, family by family.
+
+use std::time::Duration;
+
+use sterna_turn::{Counters, DropReason, Traffic};
+
+use super::process::Process;
+use super::snapshot::{NodeSnapshot, WorkerSnapshot};
+use super::{count, set, set_f64, table as metric};
+use crate::admin::NodeState;
+use crate::config::Config;
+use crate::stream::StreamCounters;
+
+/// Sets every metric of the table.
+pub(super) fn publish(snapshot: &NodeSnapshot, config: &Config) {
+    node(snapshot, config);
+    process();
+    io(snapshot);
+    drops(&snapshot.workers);
+    messages(&snapshot.workers);
+    allocations(snapshot);
+    relayed(&snapshot.workers);
+    caps(&snapshot.workers);
+    streams(&snapshot.streams, &snapshot.workers);
+}
+
+/// Adds one figure of all workers up.
+fn sum(workers: &[WorkerSnapshot], figure: impl Fn(&WorkerSnapshot) -> u64) -> u64 {
+    workers.iter().map(figure).sum()
+}
+
+fn turn(workers: &[WorkerSnapshot], figure: impl Fn(&Counters) -> u64) -> u64 {
+    sum(workers, |worker| figure(&worker.turn))
+}
+
+fn node(snapshot: &NodeSnapshot, config: &Config) {
+    let node = &config.node;
+    set(
+        metric::BUILD_INFO,
+        &[
+            env!("CARGO_PKG_VERSION"),
+            &node.display_name(),
+            &node.region,
+        ],
+        1u64,
+    );
+    for state in NodeState::ALL {
+        set(
+            metric::STATE,
+            &[state.as_str()],
+            u64::from(state == snapshot.state),
+        );
+    }
+    set_f64(metric::UPTIME, &[], seconds(snapshot.uptime));
+    let answered = snapshot.workers.len();
+    set(metric::WORKERS, &["answering"], answered as u64);
+    set(
+        metric::WORKERS,
+        &["silent"],
+        snapshot.worker_count.saturating_sub(answered) as u64,
+    );
+    let on_off = |on| if on { "on" } else { "off" };
+    let engine = &snapshot.engine;
+    set(
+        metric::ENGINE,
+        &[
+            &engine.engine.to_string(),
+            on_off(engine.gro),
+            on_off(engine.gso),
+        ],
+        1u64,
+    );
+    for line in &snapshot.budget {
+        set(
+            metric::BUDGET,
+            &[line.what],
+            (line.bytes() * snapshot.worker_count) as u64,
+        );
+    }
+    set(
+        metric::CERTIFICATE,
+        &[],
+        snapshot.certificate_not_after_unix_s,
+    );
+}
+
+fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+fn process() {
+    let process = Process::read();
+    if let Some(bytes) = process.resident_bytes {
+        set(metric::RESIDENT, &[], bytes);
+    }
+    if let Some(descriptors) = process.open_descriptors {
+        set(metric::DESCRIPTORS, &[], descriptors);
+    }
+    if let Some(descriptors) = process.max_descriptors {
+        set(metric::DESCRIPTORS_MAX, &[], descriptors);
+    }
+    if let Some(cpu_s) = process.cpu_s {
+        set_f64(metric::CPU, &[], cpu_s);
+    }
+}
+
+fn io(snapshot: &NodeSnapshot) {
+    let io = |figure: fn(&sterna_io::Counters) -> u64| {
+        sum(&snapshot.workers, |worker| figure(&worker.io))
+    };
+    let streams = &snapshot.streams;
+    count(metric::PACKETS, &["udp", "in"], io(|io| io.packets_in));
+    count(metric::PACKETS, &["udp", "out"], io(|io| io.packets_out));
+    count(metric::PACKETS, &["stream", "in"], streams.frames_in);
+    count(metric::PACKETS, &["stream", "out"], streams.frames_out);
+    count(metric::BYTES, &["udp", "in"], io(|io| io.bytes_in));
+    count(metric::BYTES, &["udp", "out"], io(|io| io.bytes_out));
+    count(metric::BYTES, &["stream", "in"], streams.bytes_in);
+    count(metric::BYTES, &["stream", "out"], streams.bytes_out);
+    count(metric::IO_CALLS, &["in"], io(|io| io.trains_in));
+    count(metric::IO_CALLS, &["out"], io(|io| io.sends_out));
+    count(metric::GSO, &["sent"], io(|io| io.gso_groups));
+    count(metric::GSO, &["refused"], io(|io| io.gso_fallbacks));
+    count(
+        metric::SEND_ERRORS,
+        &["would_block"],
+        io(|io| io.send_would_block),
+    );
+    count(metric::SEND_ERRORS, &["refused"], io(|io| io.send_refused));
+    count(
+        metric::SEND_ERRORS,
+        &["unreachable"],
+        io(|io| io.send_unreachable),
+    );
+    count(metric::SEND_ERRORS, &["too_big"], io(|io| io.send_too_big));
+    count(
+        metric::SEND_ERRORS,
+        &["forbidden"],
+        io(|io| io.send_forbidden),
+    );
+    count(
+        metric::SEND_ERRORS,
+        &["no_memory"],
+        io(|io| io.send_no_memory),
+    );
+    count(metric::SEND_ERRORS, &["stale"], io(|io| io.send_stale));
+    count(metric::SEND_ERRORS, &["other"], io(|io| io.send_other));
+    count(
+        metric::RECEIVE_ERRORS,
+        &["overflow"],
+        io(|io| io.receive_overflow),
+    );
+    count(
+        metric::RECEIVE_ERRORS,
+        &["truncated"],
+        io(|io| io.truncated),
+    );
+    count(
+        metric::RECEIVE_ERRORS,
+        &["no_buffer"],
+        io(|io| io.buffers_exhausted),
+    );
+    count(
+        metric::RECEIVE_ERRORS,
+        &["error"],
+        io(|io| io.receive_errors),
+    );
+    count(metric::WORKER_TURNS, &[], io(|io| io.turns));
+    count(metric::WAKES, &[], io(|io| io.wakes));
+    count(metric::REARMED, &[], io(|io| io.rearmed));
+    count(
+        metric::HANDOVERS,
+        &["sent"],
+        turn(&snapshot.workers, |turn| turn.to_workers),
+    );
+    count(
+        metric::HANDOVERS,
+        &["inbox_full"],
+        sum(&snapshot.workers, |worker| worker.own.mailbox_full),
+    );
+    count(
+        metric::HANDOVERS,
+        &["buffers_away"],
+        io(|io| io.share_limit),
+    );
+}
+
+fn drops(workers: &[WorkerSnapshot]) {
+    for reason in DropReason::ALL {
+        count(
+            metric::DROPPED,
+            &[reason.as_str()],
+            turn(workers, |turn| turn.dropped(*reason)),
+        );
+    }
+}
+
+fn messages(workers: &[WorkerSnapshot]) {
+    // The figures of one method and outcome stand in the same place for every worker.
+    let Some(first) = workers.first() else { return };
+    let mut requests = Vec::new();
+    for (method, outcome, _) in first.turn.messages() {
+        let total = turn(workers, |turn| turn.count(method, outcome));
+        count(
+            metric::RESPONSES,
+            &[method.as_str(), outcome.as_str()],
+            total,
+        );
+        match requests.last_mut() {
+            Some((of, sum)) if *of == method => *sum += total,
+            _ => requests.push((method, total)),
+        }
+    }
+    for (method, total) in requests {
+        count(metric::REQUESTS, &[method.as_str()], total);
+    }
+    for (code, _) in first.turn.errors() {
+        count(metric::ERRORS, &[&code.to_string()], errors(workers, code));
+    }
+    count(
+        metric::AUTH_FAILURES,
+        &["unauthorized"],
+        errors(workers, 401),
+    );
+    count(
+        metric::AUTH_FAILURES,
+        &["stale_nonce"],
+        errors(workers, 438),
+    );
+    count(metric::AUTH_FAILURES, &["wrong_user"], errors(workers, 441));
+    count(
+        metric::REPLY_BYTES,
+        &[],
+        turn(workers, |turn| turn.reply_bytes),
+    );
+}
+
+fn errors(workers: &[WorkerSnapshot], code: u16) -> u64 {
+    turn(workers, |turn| {
+        turn.errors()
+            .filter(|(of, _)| *of == code)
+            .map(|(_, total)| total)
+            .sum()
+    })
+}
+
+fn allocations(snapshot: &NodeSnapshot) {
+    let workers = &snapshot.workers;
+    set(
+        metric::ALLOCATIONS,
+        &[],
+        sum(workers, |worker| worker.allocations as u64),
+    );
+    count(
+        metric::ALLOCATIONS_TOTAL,
+        &["made"],
+        turn(workers, |turn| turn.allocated),
+    );
+    count(
+        metric::ALLOCATIONS_TOTAL,
+        &["repeated"],
+        turn(workers, |turn| turn.allocate_repeated),
+    );
+    count(
+        metric::ALLOCATIONS_TOTAL,
+        &["draining"],
+        turn(workers, |turn| turn.refused_draining),
+    );
+    let capped = |turn: &Counters| {
+        turn.allocations_refused_total
+            + turn.allocations_refused_user
+            + turn.allocations_refused_prefix
+    };
+    count(
+        metric::ALLOCATIONS_TOTAL,
+        &["capped"],
+        turn(workers, capped),
+    );
+    if let Some(first) = workers.first() {
+        for (index, (reason, _)) in first.turn.ends().enumerate() {
+            let ended = |turn: &Counters| turn.ends().nth(index).map_or(0, |(_, total)| total);
+            count(
+                metric::ALLOCATIONS_ENDED,
+                &[reason.as_str()],
+                turn(workers, ended),
+            );
+        }
+    }
+    let usage = &snapshot.usage;
+    set(metric::USERS, &[], usage.users as u64);
+    set(metric::PREFIXES, &[], usage.prefixes as u64);
+    set(metric::PORTS, &[], usage.ports as u64);
+    set(metric::PORTS_CAPACITY, &[], snapshot.ports_capacity);
+    set(metric::RESERVATIONS, &[], usage.reservations as u64);
+    count(
+        metric::RESERVATIONS_TOTAL,
+        &["made"],
+        turn(workers, |turn| turn.reservations_made),
+    );
+    count(
+        metric::RESERVATIONS_TOTAL,
+        &["expired"],
+        turn(workers, |turn| turn.reservations_expired),
+    );
+    count(
+        metric::PORTS_FAILED,
+        &["held_elsewhere"],
+        sum(workers, |worker| worker.own.ports_held_elsewhere),
+    );
+    count(
+        metric::PORTS_FAILED,
+        &["exhausted"],
+        sum(workers, |worker| worker.own.ports_exhausted),
+    );
+}
+
+fn relayed(workers: &[WorkerSnapshot]) {
+    relayed_one_way(workers, "to_peer", |turn| turn.to_peers);
+    relayed_one_way(workers, "to_client", |turn| turn.to_clients);
+    relayed_one_way(workers, "in_process", |turn| turn.in_process);
+    count(
+        metric::PERMISSIONS,
+        &[],
+        turn(workers, |turn| turn.permissions_installed),
+    );
+    count(
+        metric::CHANNELS,
+        &[],
+        turn(workers, |turn| turn.channels_bound),
+    );
+    count(
+        metric::PEERS_REVOKED,
+        &[],
+        turn(workers, |turn| turn.peers_revoked),
+    );
+}
+
+fn relayed_one_way(workers: &[WorkerSnapshot], direction: &str, traffic: fn(&Counters) -> Traffic) {
+    count(
+        metric::RELAYED_PACKETS,
+        &[direction],
+        turn(workers, |turn| traffic(turn).packets),
+    );
+    count(
+        metric::RELAYED_BYTES,
+        &[direction],
+        turn(workers, |turn| traffic(turn).bytes),
+    );
+}
+
+fn caps(workers: &[WorkerSnapshot]) {
+    count(
+        metric::QUOTA,
+        &["allocations"],
+        turn(workers, |turn| turn.allocations_refused_total),
+    );
+    count(
+        metric::QUOTA,
+        &["allocations_per_user"],
+        turn(workers, |turn| turn.allocations_refused_user),
+    );
+    count(
+        metric::QUOTA,
+        &["allocations_per_prefix"],
+        turn(workers, |turn| turn.allocations_refused_prefix),
+    );
+    count(
+        metric::QUOTA,
+        &["permissions"],
+        turn(workers, |turn| turn.permissions_refused),
+    );
+    count(
+        metric::QUOTA,
+        &["channels"],
+        turn(workers, |turn| turn.channels_refused),
+    );
+    count(
+        metric::QUOTA,
+        &["new_peers"],
+        turn(workers, |turn| turn.new_peers_refused),
+    );
+    for (scope, reason) in [
+        ("unauthenticated", DropReason::UnauthenticatedRate),
+        ("failed_credentials", DropReason::FailedCredentialsRate),
+        ("session_packets", DropReason::SessionPacketRate),
+        ("session_bytes", DropReason::SessionByteRate),
+    ] {
+        count(
+            metric::RATE_LIMIT,
+            &[scope],
+            turn(workers, |turn| turn.dropped(reason)),
+        );
+    }
+}
+
+fn streams(streams: &StreamCounters, workers: &[WorkerSnapshot]) {
+    set(metric::CONNECTIONS, &[], streams.open);
+    count(metric::ACCEPTED, &["tcp"], streams.accepted_tcp);
+    count(metric::ACCEPTED, &["tls"], streams.accepted_tls);
+    count(metric::ACCEPT_ERRORS, &[], streams.accept_errors);
+    count(metric::STREAM_DROPPED, &[], streams.frames_dropped);
+    count(
+        metric::STREAM_GONE,
+        &[],
+        sum(workers, |worker| worker.own.stream_gone),
+    );
+    for (reason, total) in streams.cuts() {
+        count(metric::CUTS, &[reason.as_str()], total);
+    }
+}
