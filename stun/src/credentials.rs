@@ -24,6 +24,9 @@ use crate::integrity::Key;
 #[error("empty, or holds characters that RFC 8265 §4.2 forbids (control characters among them)")]
 pub struct Disallowed;
 
+/// How often a prepared text may change when it is prepared again (RFC 8264 §7).
+const PREPARED_AGAIN_MAX: usize = 3;
+
 /// Prepares a password, realm or user name by the OpaqueString profile (RFC 8265 §4.2).
 ///
 /// ASCII without control characters comes back as it is. Elsewhere other spaces become the space
@@ -32,7 +35,18 @@ pub fn opaque_string(text: &str) -> Result<Cow<'_, str>, Disallowed> {
     if !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Ok(Cow::Borrowed(text));
     }
-    OpaqueString::enforce(text).map_err(|_| Disallowed)
+    // RFC 8264 §7: the rules are applied until nothing changes any more, at most three times again.
+    let mut prepared = OpaqueString::enforce(text)
+        .map_err(|_| Disallowed)?
+        .into_owned();
+    for _ in 0..PREPARED_AGAIN_MAX {
+        let again = OpaqueString::enforce(&prepared).map_err(|_| Disallowed)?;
+        if again == prepared {
+            return Ok(Cow::Owned(prepared));
+        }
+        prepared = again.into_owned();
+    }
+    Err(Disallowed)
 }
 
 /// The key of long-term credentials with MD5 (RFC 8489 §18.5.1.1).
@@ -130,6 +144,13 @@ mod tests {
             Ok("\u{3A3}".into()),
             "nothing is case-folded"
         );
+    }
+
+    // U+0387 is allowed, but NFC makes U+00B7 of it, which is allowed between two l's only.
+    #[test]
+    fn a_text_that_would_be_refused_once_it_is_prepared_is_refused() {
+        assert_eq!(opaque_string("a\u{387}b"), Err(Disallowed));
+        assert_eq!(opaque_string("l\u{387}l"), Ok("l\u{B7}l".into()));
     }
 
     #[test]
