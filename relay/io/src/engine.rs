@@ -268,6 +268,9 @@ pub trait Engine {
     /// Totals since the start.
     fn counters(&self) -> Counters;
 
+    /// Receive buffers that are free at the moment; few mean that the worker is behind.
+    fn buffers_free(&self) -> usize;
+
     /// What the engine's memory is for, one line a consumer.
     fn budget(&self) -> Vec<BudgetLine>;
 

@@ -316,6 +316,10 @@ impl Engine for MmsgEngine {
         self.core.counters
     }
 
+    fn buffers_free(&self) -> usize {
+        self.core.pool.free_count()
+    }
+
     fn budget(&self) -> Vec<BudgetLine> {
         let mut lines = self.core.budget();
         lines.push(self.receiver.budget());

@@ -399,6 +399,10 @@ impl Engine for SimEngine {
         self.core.counters
     }
 
+    fn buffers_free(&self) -> usize {
+        self.core.pool.free_count()
+    }
+
     fn budget(&self) -> Vec<BudgetLine> {
         self.core.budget()
     }

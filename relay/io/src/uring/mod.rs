@@ -431,6 +431,10 @@ impl Engine for UringEngine {
         self.core.counters
     }
 
+    fn buffers_free(&self) -> usize {
+        self.core.pool.free_count() + self.buffers.available()
+    }
+
     fn budget(&self) -> Vec<BudgetLine> {
         let mut lines = self.core.budget();
         lines.push(BudgetLine {

@@ -5,13 +5,17 @@ use std::fs;
 /// The kernel's unit of processor time in /proc is fixed for user space (`USER_HZ`).
 const TICKS_PER_S: f64 = 100.0;
 
+/// Workers' threads are called so, with their number behind it.
+pub(crate) const WORKER_THREAD: &str = "worker-";
+
 /// Memory, descriptors and processor time; what cannot be read is left out.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Process {
     pub(super) resident_bytes: Option<u64>,
     pub(super) open_descriptors: Option<u64>,
     pub(super) max_descriptors: Option<u64>,
     pub(super) cpu_s: Option<f64>,
+    pub(super) worker_cpu_s: Vec<(String, f64)>,
 }
 
 impl Process {
@@ -23,7 +27,10 @@ impl Process {
                 .ok()
                 .map(|fds| fds.count().saturating_sub(1) as u64),
             max_descriptors: max_descriptors(),
-            cpu_s: cpu_s(),
+            cpu_s: fs::read_to_string("/proc/self/stat")
+                .ok()
+                .and_then(|stat| cpu_s(&stat)),
+            worker_cpu_s: worker_cpu_s(),
         }
     }
 }
@@ -42,9 +49,23 @@ fn max_descriptors() -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// Processor time of each worker's thread, by the number in its name.
+fn worker_cpu_s() -> Vec<(String, f64)> {
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    tasks
+        .filter_map(|task| {
+            let stat = fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+            let (_, name) = stat.split_once('(')?;
+            let (name, _) = name.rsplit_once(')')?;
+            Some((name.strip_prefix(WORKER_THREAD)?.to_owned(), cpu_s(&stat)?))
+        })
+        .collect()
+}
+
 /// Fields 14 and 15 of proc(5)'s stat, behind the name in parentheses, which may hold anything.
-fn cpu_s() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+fn cpu_s(stat: &str) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);
     let user: f64 = fields.next()?.parse().ok()?;
@@ -63,5 +84,23 @@ mod tests {
         assert!(process.open_descriptors.is_some_and(|count| count >= 3));
         assert!(process.max_descriptors >= process.open_descriptors);
         assert!(process.cpu_s.is_some_and(|seconds| seconds >= 0.0));
+    }
+
+    #[test]
+    fn a_workers_thread_is_found_by_its_name() {
+        let found = std::thread::Builder::new()
+            .name(format!("{WORKER_THREAD}7"))
+            .spawn(Process::read);
+        let found = found.expect("a thread").join().expect("its figures");
+        assert!(
+            found.worker_cpu_s.iter().any(|(worker, _)| worker == "7"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_name_with_parentheses_does_not_confuse_the_fields() {
+        let stat = "1 (a) b) (c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0";
+        assert_eq!(cpu_s(stat), Some(3.0));
     }
 }

@@ -77,6 +77,13 @@ fn node(snapshot: &NodeSnapshot, config: &Config) {
             (line.bytes() * snapshot.worker_count) as u64,
         );
     }
+    for worker in &snapshot.workers {
+        set(
+            metric::BUFFERS_FREE,
+            &[&worker.worker.0.to_string()],
+            worker.buffers_free as u64,
+        );
+    }
     set(
         metric::CERTIFICATE,
         &[],
@@ -98,6 +105,9 @@ fn process() {
     }
     if let Some(descriptors) = process.max_descriptors {
         set(metric::DESCRIPTORS_MAX, &[], descriptors);
+    }
+    for (worker, cpu_s) in &process.worker_cpu_s {
+        set_f64(metric::WORKER_CPU, &[worker], *cpu_s);
     }
     if let Some(cpu_s) = process.cpu_s {
         set_f64(metric::CPU, &[], cpu_s);

@@ -43,6 +43,8 @@ pub struct WorkerSnapshot {
     pub turn: sterna_turn::Counters,
     /// The back end's counters.
     pub io: sterna_io::Counters,
+    /// Receive buffers of the back end that are free.
+    pub buffers_free: usize,
     /// The worker's own.
     pub own: WorkerCounters,
     /// Allocations that live here now.

@@ -76,6 +76,8 @@ metrics! {
     WORKER_TURNS = counter "sterna_worker_turns_total" Count [] "Times that a worker's loop went round.";
     ENGINE = gauge "sterna_io_engine_info" Count ["engine", "gro", "gso"] "1; the labels say which UDP back end runs with which offloads.";
     BUDGET = gauge "sterna_buffer_budget_bytes" Bytes ["part"] "Memory that all workers' back ends took at start, by what it is for.";
+    BUFFERS_FREE = gauge "sterna_buffer_pool_free" Count ["worker"] "Receive buffers of a worker that are free; few mean that it is behind.";
+    WORKER_CPU = gauge "sterna_worker_cpu_seconds" Seconds ["worker"] "Processor time of a worker's thread so far. Its rate is how busy the worker is; what the kernel receives for it elsewhere is not in it.";
     PACKETS = counter "sterna_packets_total" Count ["transport", "direction"] "Packets (over TCP and TLS: frames) received and sent, to clients and to peers alike. A datagram that crossed the node in process is counted once in and once out.";
     BYTES = counter "sterna_bytes_total" Bytes ["transport", "direction"] "Bytes of those, without UDP, TCP and TLS headers.";
     DROPPED = counter "sterna_packets_dropped_total" Count ["reason"] "Packets that went nowhere, by reason; see the list below.";

@@ -18,6 +18,7 @@ fn worker(id: u8, dropped_by_inbox: u64) -> WorkerSnapshot {
             bytes_in: 500,
             ..sterna_io::Counters::default()
         },
+        buffers_free: 500,
         own: WorkerCounters {
             mailbox_full: dropped_by_inbox,
             ..WorkerCounters::default()
@@ -53,7 +54,13 @@ fn snapshot() -> NodeSnapshot {
     }
 }
 
+/// Renders on a thread that looks like a worker's, so that every metric has a value.
 fn page() -> String {
+    let thread = std::thread::Builder::new().name(format!("{}0", process::WORKER_THREAD));
+    thread.spawn(rendered).unwrap().join().unwrap()
+}
+
+fn rendered() -> String {
     let mut config = Config::default();
     config.node.name = "n1".to_owned();
     MetricsPage::new().render(&snapshot(), &config)
@@ -80,6 +87,7 @@ fn figures_of_all_workers_are_added_up() {
         &page,
         "sterna_buffer_budget_bytes{part=\"receive buffers\"} 1536000",
     );
+    has(&page, "sterna_buffer_pool_free{worker=\"1\"} 500");
     has(&page, "sterna_stream_connections 7");
     has(&page, "sterna_uptime_seconds 1.5");
     has(&page, "sterna_state{state=\"ready\"} 1");
