@@ -9,7 +9,8 @@ use crate::engine::{BudgetLine, Config, Port};
 use crate::limits;
 use crate::memory::table;
 use crate::outbox::{Outbox, Payload, Pushed};
-use crate::pool::{Packet, Pool, SharedPacket, Train};
+use crate::packet::{Packet, Train};
+use crate::pool::{Pool, SharedPacket};
 use crate::waker::Waker;
 
 /// The number of a socket within its engine: listeners first, then relay slots.
@@ -114,7 +115,11 @@ impl Core {
     pub(crate) fn share(&mut self, packet: Packet) -> Option<SharedPacket> {
         let shared = self.pool.share(packet);
         if shared.is_none() {
-            self.counters.share_limit += 1;
+            if self.pool.is_held(packet) {
+                self.counters.share_limit += 1;
+            } else {
+                self.counters.send_stale += 1;
+            }
         }
         shared
     }

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use crate::counters::Counters;
 use crate::limits;
-use crate::pool::{Packet, SharedPacket, Train};
+use crate::packet::{Packet, Train};
+use crate::pool::SharedPacket;
 use crate::waker::Waker;
 
 /// A listening socket of an engine, numbered 0, 1, 2, … in the order of
@@ -151,7 +152,7 @@ pub struct Config {
     /// The largest segment that leaves in a group, in bytes: the smallest MTU of the interfaces
     /// that the relay sends through, less 48.
     pub segment_bytes_max: usize,
-    /// Whether a packet leaves with the ECN bits that it came with (RFC 8656 §15). What
+    /// Whether a packet leaves with the ECN bits that it came with (RFC 8656 §14). What
     /// [`Engine::send_copy`] sends has none.
     pub ecn: bool,
 }

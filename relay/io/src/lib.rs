@@ -25,6 +25,7 @@ pub mod engine;
 pub mod interfaces;
 pub mod limits;
 pub mod mmsg;
+pub mod packet;
 pub mod pool;
 pub mod probe;
 pub mod sim;
@@ -43,5 +44,6 @@ pub use counters::Counters;
 pub use engine::{
     BudgetLine, Config, Description, Engine, EngineKind, ListenerId, OpenError, Port, RelaySlot,
 };
-pub use pool::{Packet, Segments, SharedPacket, Train};
+pub use packet::{Packet, Segments, Train};
+pub use pool::SharedPacket;
 pub use waker::Waker;

@@ -11,103 +11,16 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
 
-use crate::engine::{BudgetLine, Port};
+use crate::engine::BudgetLine;
 use crate::limits::{HEADROOM_BYTES, SHARED_BUFFERS_DIVISOR, SHARES_MAX, TAILROOM_BYTES};
 use crate::memory::table;
-
-/// A view of received bytes in a batch. It is valid until the next
-/// [`Engine::turn`](crate::Engine::turn).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Packet {
-    buffer: u32,
-    offset: u32,
-    len: u32,
-    batch: u32,
-}
-
-impl Packet {
-    /// Its length in bytes.
-    #[must_use]
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    /// Whether it carries nothing, which UDP allows.
-    #[must_use]
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// A part of it; what lies beyond its end is left out.
-    #[must_use]
-    #[inline]
-    pub fn slice(&self, range: Range<usize>) -> Self {
-        let end = u32::try_from(range.end).unwrap_or(u32::MAX).min(self.len);
-        let start = u32::try_from(range.start).unwrap_or(u32::MAX).min(end);
-        Self {
-            offset: self.offset + start,
-            len: end - start,
-            ..*self
-        }
-    }
-}
-
-/// Datagrams of one flow that arrived together: equal in size but for the last.
-#[derive(Clone, Copy, Debug)]
-pub struct Train {
-    /// Where they came in.
-    pub port: Port,
-    /// Who sent them. IPv4 addresses are never mapped into IPv6.
-    pub from: SocketAddr,
-    /// All of their payloads, one after the other.
-    pub packet: Packet,
-    /// The length of each but the last, which may be shorter.
-    pub stride: usize,
-    /// The ECN bits of their IP headers.
-    pub ecn: u8,
-}
-
-impl Train {
-    /// The datagrams, at least one.
-    #[must_use]
-    #[inline]
-    pub fn segments(&self) -> Segments {
-        Segments {
-            rest: Some(self.packet),
-            stride: self.stride,
-        }
-    }
-}
-
-/// The datagrams of a [`Train`].
-#[derive(Clone, Debug)]
-pub struct Segments {
-    rest: Option<Packet>,
-    stride: usize,
-}
-
-impl Iterator for Segments {
-    type Item = Packet;
-
-    #[inline]
-    fn next(&mut self) -> Option<Packet> {
-        let rest = self.rest.take()?;
-        if self.stride == 0 || rest.len() <= self.stride {
-            return Some(rest);
-        }
-        self.rest = Some(rest.slice(self.stride..rest.len()));
-        Some(rest.slice(0..self.stride))
-    }
-}
+use crate::packet::Packet;
 
 /// A packet that has left its batch: it lives as long as it is kept, on any thread.
 pub struct SharedPacket {

@@ -68,7 +68,7 @@ pub(crate) fn prepare(socket: &UdpSocket, gro: bool) -> io::Result<()> {
         set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1)?;
     }
     set_option(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
-    // RFC 8656 §15: packets leave with DF=0 unless the client asked otherwise, so the kernel may
+    // RFC 8656 §14: packets leave with DF=0 unless the client asked otherwise, so the kernel may
     // fragment, and its path MTU discovery is off. The same holds for IPv6.
     if socket.local_addr()?.is_ipv4() {
         set_option(fd, libc::SOL_IP, libc::IP_RECVTOS, 1)?;

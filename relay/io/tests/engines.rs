@@ -55,6 +55,7 @@ suite! {
         a_held_socket_is_adopted,
         a_closed_port_hands_out_nothing_more,
         what_is_queued_on_a_port_leaves_before_it_closes,
+        a_port_closes_while_it_is_flooded,
     }
     buffers::{
         more_packets_than_buffers_are_all_received,
@@ -63,6 +64,7 @@ suite! {
         sharing_stops_at_half_of_the_buffers_and_goes_on_when_they_return,
         a_shared_packet_outlives_its_engine,
         a_flood_beyond_all_buffers_leaves_a_working_engine,
+        many_flooded_ports_share_few_buffers,
     }
     waiting::{
         a_turn_ends_at_its_deadline_and_not_before,

@@ -22,7 +22,8 @@ use crate::engine::{
 use crate::limits::{EPOLL_EVENTS_MAX, LISTENERS_MAX, RELAY_SOCKETS_MAX};
 use crate::memory::table;
 use crate::outbox::Payload;
-use crate::pool::{Packet, SharedPacket, Train};
+use crate::packet::{Packet, Train};
+use crate::pool::SharedPacket;
 use crate::slots::Slots;
 use crate::sockets;
 use crate::waker::Waker;

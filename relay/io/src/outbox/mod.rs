@@ -26,7 +26,8 @@ use crate::limits::{
     OUTBOX_ENTRIES_MAX, TAIL_BYTES_MAX,
 };
 use crate::memory::table;
-use crate::pool::{Packet, Pool, SharedPacket};
+use crate::packet::Packet;
+use crate::pool::{Pool, SharedPacket};
 use crate::sockaddr::SockAddr;
 
 use refusals::Refusals;

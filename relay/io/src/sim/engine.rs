@@ -15,7 +15,8 @@ use crate::limits::{
     GROUP_BYTES_MAX, GROUP_SEGMENTS_MAX, HEADROOM_BYTES, LISTENERS_MAX, RELAY_SOCKETS_MAX,
 };
 use crate::outbox::Payload;
-use crate::pool::{Packet, SharedPacket, Train};
+use crate::packet::{Packet, Train};
+use crate::pool::SharedPacket;
 use crate::slots::Slots;
 use crate::waker::Waker;
 

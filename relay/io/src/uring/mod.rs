@@ -14,17 +14,17 @@
 //! Kernel: 6.0 at least, for multishot `recvmsg`; 6.1 for deferred task work.
 
 mod buffers;
+mod ports;
 mod receive;
 mod ring;
 mod transmit;
 
+use std::collections::VecDeque;
 use std::io;
 use std::marker::PhantomData;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use io_uring::squeue::Flags;
 use io_uring::{cqueue, opcode, squeue, types};
 
 use crate::core::{Core, socket_of};
@@ -38,8 +38,9 @@ use crate::limits::{
 };
 use crate::memory::table;
 use crate::outbox::Payload;
-use crate::pool::{Packet, SharedPacket, Train};
-use crate::slots::{Slots, State};
+use crate::packet::{Packet, Train};
+use crate::pool::SharedPacket;
+use crate::slots::Slots;
 use crate::sockets;
 use crate::waker::Waker;
 
@@ -77,8 +78,9 @@ pub struct UringEngine {
     relays: Slots,
     // Whether the table of files is shorter than asked for because of RLIMIT_NOFILE.
     clipped: bool,
-    // Sockets whose receive has ended.
-    rearm: Vec<u32>,
+    // Sockets whose receive has ended. Listeners go first, relay ports take turns.
+    rearm_listeners: Vec<u32>,
+    rearm: VecDeque<u32>,
     closing: Vec<RelaySlot>,
     // Receives that the kernel still has.
     armed: usize,
@@ -128,7 +130,8 @@ impl UringEngine {
             listeners: Vec::new(),
             relays: Slots::new(files - LISTENERS_MAX),
             clipped: files < wanted,
-            rearm: Vec::new(),
+            rearm_listeners: Vec::new(),
+            rearm: VecDeque::new(),
             closing: Vec::new(),
             armed: 0,
             cancelled: 0,
@@ -159,28 +162,6 @@ impl UringEngine {
         buffers.publish();
     }
 
-    /// Takes a bound socket as the registered file of its port. Its descriptor is closed: the ring
-    /// keeps the socket.
-    fn register(&mut self, socket: UdpSocket, port: Port) -> io::Result<()> {
-        sockets::prepare(&socket, self.core.config.gro)?;
-        let index = socket_of(port);
-        let registered = self
-            .ring
-            .submitter()
-            .register_files_update(index, &[socket.as_raw_fd()]);
-        drop(socket);
-        registered?;
-        self.rearm.push(index);
-        Ok(())
-    }
-
-    fn unregister(&mut self, slot: RelaySlot) {
-        let index = socket_of(Port::Relay(slot));
-        let cleared = self.ring.submitter().register_files_update(index, &[-1]);
-        debug_assert!(cleared.is_ok(), "invariant: the table has this index");
-        self.relays.free(slot);
-    }
-
     /// The socket's number, when it is open.
     fn socket(&self, via: Port) -> Option<u32> {
         let open = match via {
@@ -207,67 +188,6 @@ impl UringEngine {
         }
     }
 
-    /// Queues the cancellation of every receive that is armed on a port to be closed; a port
-    /// without one is closed here.
-    fn push_cancels(&mut self) {
-        if self.closing.is_empty() {
-            return;
-        }
-        let relays = &self.relays;
-        self.core.drop_incoming(|port| match port {
-            Port::Listener(_) => true,
-            Port::Relay(slot) => relays.open_at(slot).is_some(),
-        });
-        while let Some(slot) = self.closing.pop() {
-            let Some(relay) = self.relays.at(slot) else {
-                continue;
-            };
-            if !relay.armed {
-                self.unregister(slot);
-                continue;
-            }
-            let socket = socket_of(Port::Relay(slot));
-            let receive = user_data(KIND_RECEIVE, u32::from(relay.generation), socket);
-            let cancel = opcode::AsyncCancel::new(receive)
-                .build()
-                .flags(Flags::SKIP_SUCCESS)
-                .user_data(user_data(KIND_CANCEL, 0, socket));
-            self.cancelled += 1;
-            // SAFETY: the entry points at nothing.
-            unsafe { self.ring.push(&cancel) };
-        }
-    }
-
-    /// Queues a receive for each socket that has none.
-    fn push_receives(&mut self) {
-        while let Some(socket) = self.rearm.pop() {
-            let generation = match socket.checked_sub(LISTENERS_MAX).map(RelaySlot) {
-                None => 0,
-                Some(slot) => {
-                    let Some(relay) = self.relays.at_mut(slot) else {
-                        continue;
-                    };
-                    if relay.state != State::Open || relay.armed {
-                        continue;
-                    }
-                    relay.armed = true;
-                    relay.generation
-                }
-            };
-            let receive = opcode::RecvMsgMulti::new(
-                types::Fixed(socket),
-                &raw const *self.request,
-                buffers::GROUP,
-            )
-            .build()
-            .user_data(user_data(KIND_RECEIVE, u32::from(generation), socket));
-            self.armed += 1;
-            // SAFETY: the request outlives the ring. The buffers are the pool's, which has given
-            // them to the kernel and outlives the ring too.
-            unsafe { self.ring.push(&receive) };
-        }
-    }
-
     fn push_wake(&mut self) {
         if self.wake_armed {
             return;
@@ -283,7 +203,8 @@ impl UringEngine {
 
     /// Submits what is queued and waits, unless there is something to do already.
     fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
-        let may_sleep = self.core.waker.sleep() && !self.core.has_incoming();
+        let busy = self.core.has_incoming() || self.wants_rearm();
+        let may_sleep = self.core.waker.sleep() && !busy;
         let timeout = match deadline {
             _ if !may_sleep => Some(Duration::ZERO),
             Some(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
@@ -294,18 +215,6 @@ impl UringEngine {
             self.core.counters.wakes += 1;
         }
         waited
-    }
-
-    /// Waits for the end of the receives that were cancelled.
-    fn await_cancelled(&mut self) {
-        let start = self.core.now;
-        while self.cancelled > 0 && start.elapsed() < CANCEL_PATIENCE {
-            if self.ring.wait(Some(CANCEL_PATIENCE)).is_err() {
-                return;
-            }
-            self.drain();
-        }
-        self.cancelled = 0;
     }
 }
 
@@ -369,7 +278,7 @@ impl Engine for UringEngine {
         self.push_cancels();
         // A wait gives the kernel this batch's buffers only when it ends. That is too late for
         // receives that lacked one, and when few are left.
-        if !self.rearm.is_empty() || self.buffers.available() < self.core.pool.held_count() {
+        if self.wants_rearm() || self.buffers.available() < self.core.pool.held_count() {
             self.ring.submit();
             self.drain();
             self.finish_sends();
@@ -468,18 +377,6 @@ impl Engine for UringEngine {
             gso,
             detail: self.ring.detail(),
         }
-    }
-}
-
-impl UringEngine {
-    fn has_room(&self) -> Result<(), OpenError> {
-        self.relays.has_room().map_err(|full| {
-            if self.clipped {
-                OpenError::OutOfDescriptors
-            } else {
-                full
-            }
-        })
     }
 }
 

@@ -77,7 +77,7 @@ impl UringEngine {
         self.armed -= 1;
         let Some(slot) = socket.checked_sub(LISTENERS_MAX).map(RelaySlot) else {
             self.core.counters.rearmed += 1;
-            self.rearm.push(socket);
+            self.rearm_later(socket);
             return;
         };
         let Some(relay) = self.relays.at_mut(slot) else {
@@ -92,7 +92,7 @@ impl UringEngine {
         match relay.state {
             State::Open => {
                 self.core.counters.rearmed += 1;
-                self.rearm.push(socket);
+                self.rearm_later(socket);
             }
             // Cancelled. A port that is yet to be cancelled finds itself unarmed then.
             State::Closing if !self.closing.contains(&slot) => {

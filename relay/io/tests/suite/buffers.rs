@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use sterna_io::{Config, Engine, SharedPacket};
+use sterna_io::{Config, Engine, Port, SharedPacket};
 
 use super::ground::{Ground, Peer, pattern, serve, v4};
 
@@ -106,7 +106,7 @@ pub(crate) fn a_shared_packet_outlives_its_batch_and_leaves_through_another_engi
     let mut second = ground.engine(Config::default());
     let (_, addr) = ground.listen(&mut first, v4());
     let (_, other) = ground.listen(&mut second, v4());
-    let via = sterna_io::Port::Listener(sterna_io::ListenerId(0));
+    let via = Port::Listener(sterna_io::ListenerId(0));
     let (peer, client) = (ground.peer(v4()), ground.peer(v4()));
     ground.turn(&mut second);
     let bytes = pattern(5 * 300, 3);
@@ -208,4 +208,48 @@ pub(crate) fn a_flood_beyond_all_buffers_leaves_a_working_engine<G: Ground>() {
             "{counters:?}"
         );
     }
+}
+
+/// Every port wants a buffer, and there are few: all get their turn, and listeners too.
+pub(crate) fn many_flooded_ports_share_few_buffers<G: Ground>() {
+    let ground = G::new();
+    let mut engine = ground.engine(small());
+    let (listener, listening) = ground.listen(&mut engine, v4());
+    let ip = ground.private_ip();
+    let ports: Vec<_> = (0..300)
+        .map(|_| {
+            let addr = ground.free_addr(ip);
+            (engine.open_relay(addr).expect("free"), addr)
+        })
+        .collect();
+    let peer = ground.peer(v4());
+    for i in 0..5 {
+        for (_, addr) in &ports {
+            peer.send(*addr, &pattern(30, i));
+        }
+    }
+    peer.send(listening, &pattern(30, 99));
+    let mut counts = vec![0; ports.len()];
+    let mut at_listener = 0;
+    serve(
+        &ground,
+        &mut engine,
+        1_501,
+        |engine, train, packet| match train.port {
+            Port::Relay(slot) => {
+                let index = ports
+                    .iter()
+                    .position(|(open, _)| *open == slot)
+                    .expect("open");
+                assert_eq!(engine.bytes(packet), pattern(30, counts[index]), "in order");
+                counts[index] += 1;
+            }
+            Port::Listener(id) => {
+                assert_eq!(id, listener);
+                at_listener += 1;
+            }
+        },
+    );
+    assert!(counts.iter().all(|count| *count == 5));
+    assert_eq!(at_listener, 1);
 }

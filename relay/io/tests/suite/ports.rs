@@ -1,6 +1,8 @@
 //! Relay ports: opening, closing, and what must not happen in between.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use sterna_io::sockets::bind_relay;
 use sterna_io::{Config, Engine, OpenError, Port};
@@ -206,4 +208,55 @@ pub(crate) fn what_is_queued_on_a_port_leaves_before_it_closes<G: Ground>() {
     assert_eq!(peer.receive(), Some((pattern(10, 1), addr)));
     assert!(peer.is_idle());
     assert_eq!(engine.counters().send_stale, 1);
+}
+
+pub(crate) fn a_port_closes_while_it_is_flooded<G: Ground>() {
+    let ground = G::new();
+    let mut engine = ground.engine(Config {
+        buffers: 64,
+        ..Config::default()
+    });
+    let addr = ground.free_addr(ground.private_ip());
+    let flood = ground.peer(v4());
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let bytes = pattern(8 * 100, 1);
+            while !stop.load(Ordering::Relaxed) {
+                flood.send(addr, &[]);
+                flood.send_train(addr, &bytes, 100);
+                flood.send(addr, &bytes);
+            }
+        });
+        let _stop = Stop(&stop);
+        for round in 0..100 {
+            let slot = engine
+                .open_relay(addr)
+                .unwrap_or_else(|error| panic!("{round}: {error}"));
+            match round % 4 {
+                0 => serve(&ground, &mut engine, 20, |engine, train, packet| {
+                    assert_eq!(train.port, Port::Relay(slot));
+                    engine.send(train.port, flood.addr(), &[1; 4], packet, 0);
+                }),
+                turns => {
+                    for _ in 1..turns {
+                        engine.turn(Some(engine.now())).expect("a turn");
+                    }
+                }
+            }
+            engine.close_relay(slot);
+            engine.turn(Some(engine.now())).expect("a turn");
+            assert!(engine.next_train().is_none(), "nothing of a closed port");
+            drop(ground.peer(addr)); // It panics when the port is taken.
+        }
+    });
+}
+
+/// Ends the flood, also when the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
