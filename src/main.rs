@@ -1,2 +1,46 @@
-//! Skeleton.
-fn main() {}
+//! The `sterna` command: reads its arguments and hands over.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod config;
+mod relay;
+mod token;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command};
+
+/// Exit status of a failure while doing what was asked.
+const FAILED: u8 = 1;
+/// Exit status of a wrong usage or configuration; clap's own.
+const USAGE: u8 = 2;
+
+/// Why the command ends, sorted by exit status.
+enum Failure {
+    /// Something went wrong on the way: status 1.
+    Failed(String),
+    /// The usage or the configuration is wrong: status 2.
+    Usage(String),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => up::run(&cli.up),
+        Some(Command::Up(args)) => up::run(&args),
+        Some(Command::Relay(args)) => relay::run(&args),
+        Some(Command::Config(command)) => config::run(command),
+        Some(Command::Token(command)) => token::run(&command),
+        Some(Command::Bench(command)) => return command.run(),
+    };
+    let (status, message) = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Failed(message)) => (FAILED, message),
+        Err(Failure::Usage(message)) => (USAGE, message),
+    };
+    eprintln!("sterna: {message}");
+    ExitCode::from(status)
+}

@@ -31,5 +31,6 @@ pub use command::BenchCommand;
 pub use engine::EngineArg;
 pub use error::BenchError;
 pub use report::{LatencySummary, Totals};
+pub use sterna_turn::client::Credentials;
 pub use target::{Target, Transport};
 pub use tls::Trust;

@@ -4,10 +4,16 @@
 
 pub mod admin;
 pub mod config;
+pub mod held_ports;
+pub mod limits;
+pub mod listeners;
 pub mod log;
+pub mod mailbox;
 pub mod metrics;
+pub mod node;
 pub mod stream;
 pub mod tls;
+pub mod worker;
 
 #[cfg(test)]
 mod documents;

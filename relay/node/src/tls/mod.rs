@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
@@ -87,6 +88,17 @@ impl Certificates {
     /// What the stream side accepts handshakes with.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.server))
+    }
+
+    /// The server's own certificate, as clients are shown it now.
+    pub fn leaf(&self) -> CertificateDer<'static> {
+        let identity = self.current.0.load();
+        identity
+            .key
+            .cert
+            .first()
+            .cloned()
+            .expect("invariant: an identity has a certificate")
     }
 
     /// What is served now.

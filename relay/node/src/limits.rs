@@ -1,0 +1,26 @@
+//! Every bound of the node that is not the machine's or the back end's own.
+
+use std::time::Duration;
+
+/// Packets that may wait at a worker for delivery to one of its allocations, from all other workers.
+/// Four completion batches: a worker that is further behind is overloaded, and drops.
+pub const RELAYED_LETTERS_MAX: usize = 1024;
+
+/// Frames of TCP and TLS clients that may wait at a worker; their readers wait beyond that.
+pub const STREAM_LETTERS_MAX: usize = 1024;
+
+/// Control letters that may wait at a worker; their senders wait beyond that.
+pub const CONTROL_LETTERS_MAX: usize = 64;
+
+/// Letters of one kind that a worker handles before it looks at its sockets again.
+pub const LETTERS_PER_TURN_MAX: usize = 128;
+
+/// The longest reply of the machine: a STUN message that stays within the smallest IPv6 MTU.
+pub const REPLY_BYTES_MAX: usize = 1280;
+
+/// How often a relay port may be tried that somebody else turns out to hold is the machine's own
+/// limit; this is how long a worker may take to answer a control letter before the admin side gives up.
+pub const CONTROL_ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// Workers that one node may have: [`sterna_turn::WorkerId`] is a byte.
+pub const WORKERS_MAX: usize = 255;

@@ -1,0 +1,182 @@
+//! Starts the workers: their back ends first, their loops when every mailbox exists.
+//!
+//! An io_uring belongs to the thread that made it, so each worker makes its own back end and then
+//! waits for the mailboxes of all.
+
+use std::io;
+use std::net::UdpSocket;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use sterna_io::mmsg::MmsgEngine;
+use sterna_io::uring::UringEngine;
+use sterna_io::{BudgetLine, Description, Engine, EngineKind, Waker};
+use sterna_turn::{Registry, Server, ServerConfig, WorkerId};
+
+use crate::held_ports::HeldPorts;
+use crate::mailbox::{Inbox, Mailboxes, mailbox};
+use crate::worker::Worker;
+
+/// What every worker is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Which back end.
+    pub(super) engine: EngineKind,
+    /// How its back end is made.
+    pub(super) io: sterna_io::Config,
+    /// How its machine is made.
+    pub(super) server: Arc<ServerConfig>,
+    /// What the machines share.
+    pub(super) registry: Arc<Registry>,
+    /// Sockets that are held for reservations.
+    pub(super) held: Arc<HeldPorts>,
+}
+
+/// The running workers.
+#[derive(Debug)]
+pub(super) struct Workers {
+    /// The way to each.
+    pub(super) mailboxes: Mailboxes,
+    /// Their threads.
+    pub(super) threads: Vec<thread::JoinHandle<io::Result<()>>>,
+    /// Says which worker has ended; expected only after it was told to.
+    pub(super) ended: tokio::sync::mpsc::Receiver<WorkerId>,
+    /// What one worker's back end is.
+    pub(super) description: Description,
+    /// What the memory of one is for.
+    pub(super) budget: Vec<BudgetLine>,
+}
+
+/// A back end that stands.
+struct Ready {
+    waker: Waker,
+    description: Description,
+    budget: Vec<BudgetLine>,
+}
+
+/// What a worker needs to begin.
+struct Go {
+    inbox: Inbox,
+    mailboxes: Mailboxes,
+    listeners: Vec<UdpSocket>,
+}
+
+/// Starts one worker for each row of `listeners`.
+///
+/// # Errors
+/// What a thread or a back end says that cannot be made.
+pub(super) fn spawn(plan: &Plan, listeners: Vec<Vec<UdpSocket>>) -> io::Result<Workers> {
+    let (ended_in, ended) = tokio::sync::mpsc::channel(listeners.len());
+    let (mut threads, mut starts, mut readies) = (Vec::new(), Vec::new(), Vec::new());
+    for index in 0..listeners.len() {
+        let id = WorkerId(
+            u8::try_from(index)
+                .map_err(|_| io::Error::other("more workers than can be told apart"))?,
+        );
+        let (ready_in, ready) = mpsc::sync_channel(1);
+        let (start, go) = mpsc::sync_channel(1);
+        let (plan, farewell) = (plan.clone(), Farewell(id, ended_in.clone()));
+        let run = move || {
+            let _farewell = farewell;
+            match plan.engine {
+                EngineKind::Uring => live(id, UringEngine::new(plan.io), &plan, &ready_in, &go),
+                EngineKind::Mmsg => live(id, MmsgEngine::new(plan.io), &plan, &ready_in, &go),
+                EngineKind::Sim => Err(io::Error::other(
+                    "the simulated back end has no sockets to listen on",
+                )),
+            }
+        };
+        threads.push(
+            thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(run)?,
+        );
+        starts.push(start);
+        readies.push(ready);
+    }
+    let gone = || io::Error::other("a worker's thread ended while its back end was made");
+    let mut stands = Vec::new();
+    for ready in readies {
+        stands.push(ready.recv().map_err(|_| gone())??);
+    }
+    let (mailboxes, inboxes): (Vec<_>, Vec<_>) = stands
+        .iter()
+        .map(|ready| mailbox(ready.waker.clone()))
+        .unzip();
+    let mailboxes = Mailboxes::new(mailboxes);
+    for ((start, inbox), listeners) in starts.into_iter().zip(inboxes).zip(listeners) {
+        start
+            .send(Go {
+                inbox,
+                mailboxes: mailboxes.clone(),
+                listeners,
+            })
+            .map_err(|_| gone())?;
+    }
+    let first = stands.into_iter().next().ok_or_else(gone)?;
+    Ok(Workers {
+        mailboxes,
+        threads,
+        ended,
+        description: first.description,
+        budget: first.budget,
+    })
+}
+
+/// A worker's whole life, on its own thread.
+fn live<E: Engine>(
+    id: WorkerId,
+    engine: io::Result<E>,
+    plan: &Plan,
+    ready: &mpsc::SyncSender<io::Result<Ready>>,
+    go: &mpsc::Receiver<Go>,
+) -> io::Result<()> {
+    let gone = |_| io::Error::other("the node gave up starting");
+    let engine = match engine {
+        Ok(engine) => engine,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return Ok(());
+        }
+    };
+    let stands = Ready {
+        waker: engine.waker(),
+        description: engine.describe(),
+        budget: engine.budget(),
+    };
+    ready
+        .send(Ok(stands))
+        .map_err(|_| io::Error::other("the node gave up starting"))?;
+    let Go {
+        inbox,
+        mailboxes,
+        listeners,
+    } = go.recv().map_err(gone)?;
+    let server = Server::new(
+        engine.now(),
+        id,
+        Arc::clone(&plan.server),
+        Arc::clone(&plan.registry),
+        rand::random(),
+    );
+    Worker::new(
+        id,
+        engine,
+        server,
+        inbox,
+        mailboxes,
+        Arc::clone(&plan.held),
+        listeners,
+    )?
+    .run()
+}
+
+/// Reports a worker's end, also when it panics.
+struct Farewell(WorkerId, tokio::sync::mpsc::Sender<WorkerId>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        // The channel has room for every worker's only farewell.
+        let _ = self.1.try_send(self.0);
+    }
+}

@@ -1,0 +1,91 @@
+//! `sterna config …`: checks, defaults and explanations of the node's configuration.
+
+use serde_json::json;
+use sterna_relay::config::{self, Config, ConfigError};
+
+use crate::Failure;
+use crate::cli::{ConfigArgs, ConfigCommand};
+
+/// Does what `sterna config` was asked to.
+pub(crate) fn run(command: ConfigCommand) -> Result<(), Failure> {
+    match command {
+        ConfigCommand::Check { source, json } => check(&source, json),
+        ConfigCommand::Defaults { json: false } => {
+            print!("{}", config::defaults_toml());
+            Ok(())
+        }
+        ConfigCommand::Defaults { json: true } => print_json(&Config::default().redacted()),
+        ConfigCommand::Explain { key, json } => explain(key.as_deref(), json),
+    }
+}
+
+/// Reads the configuration as the node would.
+pub(crate) fn load(source: &ConfigArgs) -> Result<Config, ConfigError> {
+    Config::load(source.config.as_deref(), config::environment(), &source.set)
+}
+
+/// Prints JSON for scripts.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?;
+    println!("{text}");
+    Ok(())
+}
+
+fn check(source: &ConfigArgs, json: bool) -> Result<(), Failure> {
+    let loaded = load(source);
+    if json {
+        let (problems, warnings) = match &loaded {
+            Ok(config) => (Vec::new(), config.warnings()),
+            Err(error) => (
+                error.problems.iter().map(ToString::to_string).collect(),
+                Vec::new(),
+            ),
+        };
+        print_json(
+            &json!({ "valid": loaded.is_ok(), "problems": problems, "warnings": warnings }),
+        )?;
+    }
+    let config = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
+    if !json {
+        for warning in config.warnings() {
+            println!("warning: {warning}");
+        }
+        println!("the configuration is valid");
+    }
+    Ok(())
+}
+
+fn explain(key: Option<&str>, json: bool) -> Result<(), Failure> {
+    let wanted: Vec<_> = config::keys::KEYS
+        .iter()
+        .filter(|known| key.is_none_or(|key| known.path == key || known.section() == key))
+        .collect();
+    if wanted.is_empty() {
+        let key = key.unwrap_or_default();
+        let nearest = config::keys::nearest(key).path;
+        return Err(Failure::Usage(format!(
+            "there is no key {key}; did you mean {nearest}?"
+        )));
+    }
+    if json {
+        let keys: Vec<_> = wanted
+            .iter()
+            .map(|key| {
+                json!({
+                    "key": key.path, "meaning": key.meaning, "unit": key.unit, "advice": key.advice,
+                    "reload": key.reload, "environment": key.variable(),
+                })
+            })
+            .collect();
+        return print_json(&keys);
+    }
+    if key.is_none() {
+        print!("{}", config::overview());
+        return Ok(());
+    }
+    for known in wanted {
+        print!("{}", config::explain(known.path).unwrap_or_default());
+    }
+    Ok(())
+}
