@@ -22,6 +22,8 @@ mod rate;
 pub mod registry;
 mod server;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod testing;
 mod tick;
 mod timers;

@@ -1,0 +1,432 @@
+//! What RFC 8656 and the policy say, in the plainest words: maps, scans, no shortcuts.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use crate::{DropReason, Transport};
+
+pub(super) const RELAY_V4: &str = "198.51.100.1";
+pub(super) const RELAY_V6: &str = "2620:5::1";
+pub(super) const PORTS: std::ops::RangeInclusive<u16> = 50_000..=50_013;
+pub(super) const FOREIGN: [u16; 3] = [50_002, 50_005, 50_012];
+pub(super) const USER_MAX: usize = 4;
+
+/// The client's end of a 5-tuple.
+pub(super) type Tuple = (Transport, u32, SocketAddr);
+
+/// A request, as its sender means it.
+#[derive(Clone, Debug)]
+pub(super) enum Ask {
+    Allocate {
+        v6: bool,
+        even: Option<bool>,
+        token: Option<[u8; 8]>,
+        lifetime_s: Option<u32>,
+    },
+    Refresh {
+        v6: Option<bool>,
+        lifetime_s: u32,
+    },
+    Permit(Vec<SocketAddr>),
+    Bind(u16, SocketAddr),
+}
+
+/// Who asks, and with what.
+#[derive(Clone, Debug)]
+pub(super) struct Signature {
+    pub(super) name: String,
+    pub(super) right: bool,
+    pub(super) nonce: Vec<u8>,
+    pub(super) transaction: u64,
+}
+
+/// Data, as its sender means it.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum Datum {
+    Send(SocketAddr, usize),
+    Channel(u16, usize),
+}
+
+/// Where data is to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    ToPeer {
+        relayed: SocketAddr,
+        peer: SocketAddr,
+        len: usize,
+    },
+    ToClient {
+        tuple: Tuple,
+        channel: Option<u16>,
+        from: SocketAddr,
+        len: usize,
+    },
+    ToWorker {
+        worker: usize,
+        to: SocketAddr,
+        from: SocketAddr,
+        len: usize,
+    },
+    Drop(DropReason),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Alloc {
+    pub(super) relayed: SocketAddr,
+    pub(super) worker: usize,
+    name: String,
+    expires: Instant,
+    permissions: BTreeMap<IpAddr, Instant>,
+    channels: BTreeMap<u16, (SocketAddr, Instant)>,
+    transaction: u64,
+    pub(super) lifetime_s: u32,
+    pub(super) token: Option<[u8; 8]>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) allocs: BTreeMap<Tuple, Alloc>,
+    /// Token → held address, account, end.
+    reserved: BTreeMap<[u8; 8], (SocketAddr, String, Instant)>,
+    /// Nonce → whom it was given to, and in which minute.
+    pub(super) nonces: BTreeMap<Vec<u8>, (SocketAddr, u64)>,
+    pub(super) deny_dns: bool,
+    pub(super) draining: bool,
+    pub(super) minute: u64,
+}
+
+fn seconds(s: u32) -> Duration {
+    Duration::from_secs(s.into())
+}
+
+impl Model {
+    /// Forgets what has ended by now.
+    pub(super) fn at(&mut self, now: Instant, minute: u64) {
+        self.minute = minute;
+        self.allocs.retain(|_, alloc| alloc.expires > now);
+        for alloc in self.allocs.values_mut() {
+            alloc.permissions.retain(|_, end| *end > now);
+            alloc.channels.retain(|_, (_, end)| *end > now);
+        }
+        self.reserved.retain(|_, (_, _, end)| *end > now);
+    }
+
+    /// The code of the answer to a request; 0 for success. None: the machine has to tell where.
+    pub(super) fn request(&mut self, now: Instant, tuple: Tuple, ask: &Ask, by: &Signature) -> u16 {
+        let known = ["alice", "bob"].contains(&by.name.as_str());
+        if !by.right || !known {
+            return 401;
+        }
+        let fresh = self
+            .nonces
+            .get(&by.nonce)
+            .is_some_and(|(to, minute)| *to == tuple.2 && self.minute - minute <= 60);
+        if !fresh {
+            return 438;
+        }
+        if let Ask::Allocate {
+            v6, even, token, ..
+        } = ask
+        {
+            return self.allocate(tuple, *v6, *even, *token, by);
+        }
+        let Some(alloc) = self.allocs.get(&tuple) else {
+            return 437;
+        };
+        if alloc.name != by.name {
+            return 441;
+        }
+        let relay_v6 = alloc.relayed.is_ipv6();
+        match ask {
+            Ask::Refresh { v6, lifetime_s } => {
+                if v6.is_some_and(|v6| v6 != relay_v6) {
+                    return 443;
+                }
+                if *lifetime_s == 0 {
+                    self.allocs.remove(&tuple);
+                } else if let Some(alloc) = self.allocs.get_mut(&tuple) {
+                    alloc.expires = now + seconds((*lifetime_s).clamp(600, 3600));
+                }
+                0
+            }
+            Ask::Permit(peers) => {
+                if peers.is_empty() {
+                    return 400;
+                }
+                for peer in peers {
+                    if peer.is_ipv6() != relay_v6 {
+                        return 443;
+                    }
+                    if !self.permits(peer.ip()) {
+                        return 403;
+                    }
+                }
+                for peer in peers {
+                    self.install(now, tuple, peer.ip());
+                }
+                0
+            }
+            Ask::Bind(number, peer) => {
+                let mut channels = alloc.channels.iter();
+                let otherwise = channels.any(|(n, (p, _))| (n == number) != (p == peer));
+                if !(0x4000..=0x4fff).contains(number) || otherwise {
+                    return 400;
+                }
+                if peer.is_ipv6() != relay_v6 {
+                    return 443;
+                }
+                if !self.permits(peer.ip()) || !self.permits_port(*peer) {
+                    return 403;
+                }
+                self.install(now, tuple, peer.ip());
+                if let Some(alloc) = self.allocs.get_mut(&tuple) {
+                    alloc.channels.insert(*number, (*peer, now + seconds(600)));
+                }
+                0
+            }
+            Ask::Allocate { .. } => unreachable!("answered above"),
+        }
+    }
+
+    fn allocate(
+        &mut self,
+        tuple: Tuple,
+        v6: bool,
+        even: Option<bool>,
+        token: Option<[u8; 8]>,
+        by: &Signature,
+    ) -> u16 {
+        if let Some(alloc) = self.allocs.get(&tuple) {
+            return if alloc.transaction == by.transaction {
+                0
+            } else {
+                437
+            };
+        }
+        if token.is_some() && (v6 || even.is_some()) {
+            return 400;
+        }
+        if let Some(token) = token {
+            let held = self
+                .reserved
+                .get(&token)
+                .is_some_and(|(_, name, _)| *name == by.name);
+            if !held || self.draining {
+                return 508;
+            }
+            // The reservation's place in the quota becomes the allocation's.
+            return 0;
+        }
+        if self.draining {
+            return 508;
+        }
+        let held = self
+            .reserved
+            .values()
+            .filter(|(_, name, _)| *name == by.name)
+            .count();
+        let has = self
+            .allocs
+            .values()
+            .filter(|alloc| alloc.name == by.name)
+            .count()
+            + held;
+        let wants = if even == Some(true) { 2 } else { 1 };
+        if has + wants > USER_MAX {
+            return 486;
+        }
+        let ip: IpAddr = if v6 { RELAY_V6 } else { RELAY_V4 }.parse().expect("ok");
+        let free = |port: u16| {
+            let addr = SocketAddr::new(ip, port);
+            PORTS.contains(&port)
+                && (v6 || !FOREIGN.contains(&port))
+                && self.allocs.values().all(|alloc| alloc.relayed != addr)
+                && self.reserved.values().all(|(held, _, _)| *held != addr)
+        };
+        let fits = |port: u16| match even {
+            None => free(port),
+            Some(false) => port.is_multiple_of(2) && free(port),
+            Some(true) => port.is_multiple_of(2) && free(port) && free(port + 1),
+        };
+        if PORTS.into_iter().any(fits) { 0 } else { 508 }
+    }
+
+    /// Takes note of an allocation that was granted, and of where.
+    #[allow(clippy::too_many_arguments)] // all that an answer says
+    pub(super) fn granted(
+        &mut self,
+        now: Instant,
+        tuple: Tuple,
+        worker: usize,
+        ask: &Ask,
+        by: &Signature,
+        relayed: SocketAddr,
+        token: Option<[u8; 8]>,
+    ) {
+        let Ask::Allocate {
+            v6,
+            even,
+            token: shown,
+            lifetime_s,
+        } = ask
+        else {
+            return;
+        };
+        if let Some(alloc) = self.allocs.get(&tuple) {
+            assert_eq!(
+                (alloc.relayed, alloc.token),
+                (relayed, token),
+                "the same success again"
+            );
+            return;
+        }
+        assert!(PORTS.contains(&relayed.port()));
+        assert!(
+            self.allocs.values().all(|alloc| alloc.relayed != relayed),
+            "given twice"
+        );
+        assert_eq!(token.is_some(), *even == Some(true));
+        match shown.and_then(|shown| self.reserved.remove(&shown)) {
+            Some((held, _, _)) => assert_eq!(relayed, held),
+            None => {
+                assert_eq!(relayed.is_ipv6(), *v6);
+                assert!(self.reserved.values().all(|(held, _, _)| *held != relayed));
+                assert!(even.is_none() || relayed.port().is_multiple_of(2));
+            }
+        }
+        if let Some(token) = token {
+            let held = SocketAddr::new(relayed.ip(), relayed.port() + 1);
+            self.reserved
+                .insert(token, (held, by.name.clone(), now + seconds(60)));
+        }
+        let lifetime_s = lifetime_s.unwrap_or(600).clamp(600, 3600);
+        let alloc = Alloc {
+            relayed,
+            worker,
+            name: by.name.clone(),
+            expires: now + seconds(lifetime_s),
+            permissions: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            transaction: by.transaction,
+            lifetime_s,
+            token,
+        };
+        self.allocs.insert(tuple, alloc);
+    }
+
+    fn install(&mut self, now: Instant, tuple: Tuple, ip: IpAddr) {
+        if let Some(alloc) = self.allocs.get_mut(&tuple) {
+            alloc.permissions.insert(ip, now + seconds(300));
+        }
+    }
+
+    /// Where data from a client goes.
+    pub(super) fn route_of(&self, tuple: Tuple, datum: Datum) -> Route {
+        let Some(alloc) = self.allocs.get(&tuple) else {
+            return Route::Drop(DropReason::NoAllocation);
+        };
+        let (peer, len) = match datum {
+            Datum::Channel(number, len) => match alloc.channels.get(&number) {
+                Some((peer, _)) => (*peer, len),
+                None => return Route::Drop(DropReason::NoChannel),
+            },
+            Datum::Send(peer, len) => (peer, len),
+        };
+        if peer.is_ipv6() != alloc.relayed.is_ipv6() {
+            return Route::Drop(DropReason::PeerFamilyMismatch);
+        }
+        if !alloc.permissions.contains_key(&peer.ip()) {
+            return Route::Drop(DropReason::NoPermission);
+        }
+        if !self.permits_port(peer) {
+            return Route::Drop(DropReason::PeerPortDenied);
+        }
+        assert!(self.permits(peer.ip()), "a permission for a forbidden peer");
+        if !is_own(peer.ip()) {
+            return Route::ToPeer {
+                relayed: alloc.relayed,
+                peer,
+                len,
+            };
+        }
+        let mut others = self.allocs.values();
+        match others.find(|other| other.relayed == peer) {
+            None => Route::Drop(DropReason::OwnAddress),
+            Some(other) if other.worker == alloc.worker => self.to_client(peer, alloc.relayed, len),
+            Some(other) => Route::ToWorker {
+                worker: other.worker,
+                to: peer,
+                from: alloc.relayed,
+                len,
+            },
+        }
+    }
+
+    /// Where data for a relayed address goes.
+    pub(super) fn to_client(&self, relayed: SocketAddr, from: SocketAddr, len: usize) -> Route {
+        let mut allocs = self.allocs.iter();
+        let Some((tuple, alloc)) = allocs.find(|(_, alloc)| alloc.relayed == relayed) else {
+            return Route::Drop(DropReason::UnknownRelayPort);
+        };
+        if !alloc.permissions.contains_key(&from.ip()) {
+            return Route::Drop(DropReason::NoPermission);
+        }
+        let mut channels = alloc.channels.iter();
+        let channel = channels
+            .find(|(_, (peer, _))| *peer == from)
+            .map(|(number, _)| *number);
+        Route::ToClient {
+            tuple: *tuple,
+            channel,
+            from,
+            len,
+        }
+    }
+
+    /// The operator denies a prefix, or no longer.
+    pub(super) fn deny_dns(&mut self, deny: bool) {
+        self.deny_dns = deny;
+        if deny {
+            for alloc in self.allocs.values_mut() {
+                alloc.permissions.retain(|ip, _| !is_dns(*ip));
+                alloc.channels.retain(|_, (peer, _)| !is_dns(peer.ip()));
+            }
+        }
+    }
+
+    /// The operator ends the sessions of a user; returns how many.
+    pub(super) fn revoke(&mut self, name: &str) -> usize {
+        let before = self.allocs.len();
+        self.allocs.retain(|_, alloc| alloc.name != name);
+        before - self.allocs.len()
+    }
+
+    fn permits(&self, ip: IpAddr) -> bool {
+        let public = [
+            "8.8.8.8",
+            "8.8.4.4",
+            "1.1.1.1",
+            "2606:4700::1",
+            "::ffff:8.8.8.8",
+        ];
+        let public = public.iter().any(|public| public.parse() == Ok(ip));
+        (public || is_own(ip)) && !(self.deny_dns && is_dns(ip))
+    }
+
+    fn permits_port(&self, peer: SocketAddr) -> bool {
+        peer.port() >= 1024 && !(is_own(peer.ip()) && peer.port() == 3478)
+    }
+}
+
+fn is_own(ip: IpAddr) -> bool {
+    [RELAY_V4, RELAY_V6].iter().any(|own| own.parse() == Ok(ip))
+}
+
+fn is_dns(ip: IpAddr) -> bool {
+    ["8.8.4.4", "2606:4700::1"]
+        .iter()
+        .any(|dns| dns.parse() == Ok(ip))
+}
