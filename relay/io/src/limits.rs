@@ -52,9 +52,9 @@ pub const OUTBOX_ENTRIES_MAX: usize = 4_096;
 /// Headers and copied packets in the outgoing queue; what does not fit flushes it first.
 pub const OUTBOX_ARENA_BYTES: usize = 512 * 1_024;
 
-/// Groups that are searched for one that a datagram may join. Traffic of more flows than this in
-/// one batch still leaves in order, in smaller groups.
-pub const GROUP_LOOK_BACK: usize = 8;
+/// Places in which the last group of each flow of a batch is noted. A power of two; flows beyond
+/// this, and some before, leave in smaller groups.
+pub const GROUP_PLACES: usize = 2_048;
 
 /// Segments of one group: the kernel's own limit was 64 before 6.9, less some slack.
 pub const GROUP_SEGMENTS_MAX: u16 = 60;
@@ -101,6 +101,8 @@ pub const SIM_QUEUE_MAX: usize = 65_536;
 const _: () = assert!(16 + NAME_BYTES + CONTROL_BYTES == HEADROOM_BYTES);
 const _: () = assert!(HEADROOM_BYTES >= HEADER_BYTES_MAX);
 const _: () = assert!(TAILROOM_BYTES >= TAIL_BYTES_MAX);
+const _: () = assert!(GROUP_PLACES.is_power_of_two() && GROUP_PLACES > 1);
+const _: () = assert!(OUTBOX_ENTRIES_MAX < u16::MAX as usize);
 const _: () = assert!(GROUP_BYTES_MAX + 48 <= 65_535);
 const _: () = assert!(BUFFERS_GRO.is_power_of_two() && BUFFERS_PLAIN.is_power_of_two());
 const _: () = assert!(OUTBOX_ARENA_BYTES >= OUTBOX_ENTRIES_MAX * HEADER_BYTES_MAX);

@@ -38,6 +38,7 @@ suite! {
         the_longest_header_fits_before_a_whole_packet,
         empty_datagrams_come_through_and_end_nothing,
         flows_that_are_interleaved_stay_in_order,
+        flows_that_take_turns_leave_together,
         groups_stay_below_the_kernels_limits,
         more_than_the_queue_holds_is_sent_all_the_same,
         an_early_flush_leaves_the_batch_alone,

@@ -76,19 +76,19 @@ fn echoes(engine: &mut impl Engine) {
 
 // --- io_uring forbidden ---
 
-/// Makes `io_uring_setup` fail with `errno` in this process, as containers do by default.
-fn forbid_io_uring(errno: i32) {
+/// Makes a system call fail with `errno` in this process, as containers do by default.
+fn forbid(call: libc::c_long, errno: i32) {
     let instruction = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
         code: u16::try_from(code).unwrap(),
         jt,
         jf,
         k,
     };
-    let setup = u32::try_from(libc::SYS_io_uring_setup).unwrap();
+    let call = u32::try_from(call).unwrap();
     let refuse = libc::SECCOMP_RET_ERRNO | errno.cast_unsigned();
     let mut filter = [
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, setup),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, refuse),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
@@ -117,7 +117,7 @@ fn where_a_filter_forbids_io_uring_auto_takes_mmsg_and_says_why() {
     alone(
         "where_a_filter_forbids_io_uring_auto_takes_mmsg_and_says_why",
         || {
-            forbid_io_uring(libc::EPERM);
+            forbid(libc::SYS_io_uring_setup, libc::EPERM);
             let choice = choose(EngineChoice::Auto).unwrap();
             assert_eq!(choice.engine, EngineKind::Mmsg);
             assert!(
@@ -137,10 +137,40 @@ fn where_a_sandbox_hides_io_uring_auto_takes_mmsg_and_says_why() {
     alone(
         "where_a_sandbox_hides_io_uring_auto_takes_mmsg_and_says_why",
         || {
-            forbid_io_uring(libc::ENOSYS);
+            forbid(libc::SYS_io_uring_setup, libc::ENOSYS);
             let choice = choose(EngineChoice::Auto).unwrap();
             assert_eq!(choice.engine, EngineKind::Mmsg);
             assert!(choice.reason.contains("a sandbox hides it"), "{choice}");
+        },
+    );
+}
+
+#[test]
+fn where_epoll_waits_in_milliseconds_only_mmsg_waits_all_the_same() {
+    alone(
+        "where_epoll_waits_in_milliseconds_only_mmsg_waits_all_the_same",
+        || {
+            forbid(libc::SYS_epoll_pwait2, libc::EPERM);
+            let mut engine = MmsgEngine::new(Config::default()).unwrap();
+            let deadline = Instant::now() + Duration::from_micros(5_500);
+            engine.turn(Some(deadline)).unwrap();
+            assert!(Instant::now() >= deadline);
+            echoes(&mut engine);
+        },
+    );
+}
+
+#[test]
+fn without_a_loopback_there_is_no_engine_and_the_operator_learns_why() {
+    alone(
+        "without_a_loopback_there_is_no_engine_and_the_operator_learns_why",
+        || {
+            // SAFETY: no pointers; only this thread is moved.
+            if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+                return;
+            }
+            let refused = choose(EngineChoice::Auto).unwrap_err().to_string();
+            assert!(refused.contains("is its interface up"), "{refused}");
         },
     );
 }

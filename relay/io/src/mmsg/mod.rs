@@ -42,6 +42,8 @@ pub struct MmsgEngine {
     listeners: Vec<Listener>,
     relays: Slots,
     closing: Vec<RelaySlot>,
+    // Whether waits are in milliseconds, because the kernel or a filter does not know better.
+    coarse: bool,
 }
 
 struct Listener {
@@ -72,6 +74,7 @@ impl MmsgEngine {
             listeners: Vec::new(),
             relays,
             closing: Vec::new(),
+            coarse: false,
         };
         engine.watch(engine.core.waker.event_fd(), WAKE)?;
         Ok(engine)
@@ -109,32 +112,10 @@ impl MmsgEngine {
             None => None,
             Some(deadline) => Some(until(deadline)),
         };
-        let timeout_ptr = timeout
-            .as_ref()
-            .map_or(std::ptr::null(), |timeout| &raw const *timeout);
-        let max = i32::try_from(EPOLL_EVENTS_MAX).unwrap_or(i32::MAX);
-        self.events.clear();
-        // SAFETY: `events` has room for `max` events, and the timeout, when there is one, outlives
-        // the call. It is a system call of Linux 5.11; the C library may be older.
-        let ready = unsafe {
-            libc::syscall(
-                libc::SYS_epoll_pwait2,
-                self.epoll.as_raw_fd(),
-                self.events.as_mut_ptr(),
-                max,
-                timeout_ptr,
-                std::ptr::null::<libc::sigset_t>(),
-                size_of::<u64>(),
-            )
-        };
-        let ready = match usize::try_from(ready) {
-            Ok(ready) => Ok(ready),
-            Err(_) => match io::Error::last_os_error() {
-                error if error.raw_os_error() == Some(libc::ENOSYS) => {
-                    self.wait_coarsely(timeout.as_ref())
-                }
-                error => Err(error),
-            },
+        let ready = if self.coarse {
+            self.wait_coarsely(timeout.as_ref())
+        } else {
+            self.wait_finely(timeout.as_ref())
         };
         if self.core.waker.awake() {
             self.core.counters.wakes += 1;
@@ -150,7 +131,36 @@ impl MmsgEngine {
         }
     }
 
-    /// As above in milliseconds, for kernels before 5.11 and filters that do not know the new call.
+    /// Waits with a timeout in nanoseconds (Linux 5.11).
+    fn wait_finely(&mut self, timeout: Option<&libc::timespec>) -> io::Result<usize> {
+        let timeout_ptr = timeout.map_or(std::ptr::null(), |timeout| &raw const *timeout);
+        let max = i32::try_from(EPOLL_EVENTS_MAX).unwrap_or(i32::MAX);
+        // SAFETY: `events` has room for `max` events, and the timeout, when there is one, outlives
+        // the call. The C library may be older than it.
+        let ready = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.epoll.as_raw_fd(),
+                self.events.as_mut_ptr(),
+                max,
+                timeout_ptr,
+                std::ptr::null::<libc::sigset_t>(),
+                size_of::<u64>(),
+            )
+        };
+        if let Ok(ready) = usize::try_from(ready) {
+            return Ok(ready);
+        }
+        let error = io::Error::last_os_error();
+        // Filters that do not know the call answer EPERM.
+        if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) {
+            self.coarse = true;
+            return self.wait_coarsely(timeout);
+        }
+        Err(error)
+    }
+
+    /// Waits with a timeout in milliseconds, rounded up.
     fn wait_coarsely(&mut self, timeout: Option<&libc::timespec>) -> io::Result<usize> {
         let timeout_ms = timeout.map_or(-1, |timeout| {
             let ms = timeout.tv_sec.saturating_mul(1_000) + (timeout.tv_nsec + 999_999) / 1_000_000;

@@ -1,8 +1,10 @@
 //! The outgoing queue: datagrams of a whole batch, gathered into groups that leave as one.
 //!
 //! A group has one socket, one destination, one size (the last datagram may be shorter, and ends
-//! it) and one traffic class. A datagram looks a few groups back for the last one of its flow: it
-//! joins it or opens the next, so the order within a flow is kept.
+//! it) and one traffic class. A datagram looks for the last group of its flow: it joins it or opens
+//! the next, so the order within a flow is kept. The last group of a flow is found in a small table
+//! by a hash; flows that share a place in it displace each other, and then make more groups than
+//! they could, in order still.
 //!
 //! The path MTU is respected by three rules. No datagram above `segment_bytes_max` joins a group,
 //! and by default that is an Ethernet frame less headers. The kernel knows the path MTU and refuses
@@ -22,7 +24,7 @@ pub(crate) use layout::{Layout, Message};
 
 use crate::engine::{BudgetLine, Config};
 use crate::limits::{
-    GROUP_BYTES_MAX, GROUP_LOOK_BACK, GROUP_SEGMENTS_MAX, HEADER_BYTES_MAX, OUTBOX_ARENA_BYTES,
+    GROUP_BYTES_MAX, GROUP_PLACES, GROUP_SEGMENTS_MAX, HEADER_BYTES_MAX, OUTBOX_ARENA_BYTES,
     OUTBOX_ENTRIES_MAX, TAIL_BYTES_MAX,
 };
 use crate::memory::table;
@@ -97,6 +99,9 @@ pub(crate) struct Outbox {
     arena_used: usize,
     entries: Vec<Entry>,
     groups: Vec<Group>,
+    // By the hash of a flow, the last group of it or of another with the same place. What is left of
+    // the last flush does no harm: a group of this one must match.
+    latest: Box<[u16; GROUP_PLACES]>,
     shared: Vec<SharedPacket>,
     refusals: Refusals,
     layout: Layout,
@@ -118,6 +123,7 @@ impl Outbox {
             arena_used: 0,
             entries: table(OUTBOX_ENTRIES_MAX),
             groups: table(OUTBOX_ENTRIES_MAX),
+            latest: Box::new([0; GROUP_PLACES]),
             shared: table(OUTBOX_ENTRIES_MAX),
             refusals: Refusals::new(),
             layout: Layout::new(),
@@ -216,13 +222,14 @@ impl Outbox {
         let bytes = u32::try_from(size).unwrap_or(u32::MAX);
         self.entries.push(entry);
         let groupable = self.gso && size > 0 && size <= self.segment_bytes_max;
-        if groupable {
-            let earliest = self.groups.len().saturating_sub(GROUP_LOOK_BACK);
-            let flow = self.groups[earliest..]
-                .iter_mut()
-                .rev()
-                .find(|group| group.socket == socket && group.to == to);
+        if self.gso {
+            let place = &mut self.latest[place_of(socket, to)];
+            let flow = self
+                .groups
+                .get_mut(usize::from(*place))
+                .filter(|group| group.socket == socket && group.to == to);
             if let Some(group) = flow
+                && groupable
                 && group.takes(bytes, ecn)
                 && (group.count > 1 || self.refusals.allow(to, group.segment))
             {
@@ -233,6 +240,8 @@ impl Outbox {
                 group.last = index;
                 return;
             }
+            // Also for one that nothing can join: what comes later must not overtake it.
+            *place = u16::try_from(self.groups.len()).unwrap_or(u16::MAX);
         }
         self.groups.push(Group {
             socket,
@@ -306,13 +315,18 @@ impl Outbox {
         self.layout.clear();
     }
 
-    pub(crate) fn budget(&self) -> [BudgetLine; 3] {
+    pub(crate) fn budget(&self) -> [BudgetLine; 4] {
         let entry = size_of::<Entry>() + size_of::<Group>() + size_of::<SharedPacket>();
         [
             BudgetLine {
                 what: "headers and copies to send",
                 count: 1,
                 bytes_each: self.arena.len(),
+            },
+            BudgetLine {
+                what: "places of flows",
+                count: GROUP_PLACES,
+                bytes_each: size_of::<u16>(),
             },
             BudgetLine {
                 what: "datagrams to send",
@@ -322,6 +336,22 @@ impl Outbox {
             self.layout.budget(),
         ]
     }
+}
+
+/// Where a flow's last group is noted. Multiplicative hashing (Knuth): the top bits depend on all.
+fn place_of(socket: u32, to: SocketAddr) -> usize {
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let host = match to {
+        SocketAddr::V4(to) => u64::from(to.ip().to_bits()),
+        SocketAddr::V6(to) => {
+            let [a, b, c, d, e, f, g, h, rest @ ..] = to.ip().octets();
+            let network = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+            u64::from_ne_bytes(rest) ^ network.wrapping_mul(ODD)
+        }
+    };
+    let flow = u64::from(socket) << 16 | u64::from(to.port());
+    let hash = (host.wrapping_mul(ODD) ^ flow).wrapping_mul(ODD);
+    usize::try_from(hash >> (u64::BITS - GROUP_PLACES.ilog2())).unwrap_or(0)
 }
 
 impl Group {

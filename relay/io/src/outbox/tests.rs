@@ -184,3 +184,26 @@ fn a_single_packet_is_framed_in_its_own_buffer_and_two_of_a_buffer_are_not() {
     outbox.lay_out(&mut pool, false);
     assert_eq!(outbox.layout().headers()[0].msg_hdr.msg_iovlen, 3);
 }
+
+#[test]
+fn nothing_overtakes_a_datagram_that_no_group_takes() {
+    for alone in [SEGMENT_MAX + 1, 0] {
+        let (mut pool, _) = filled(1);
+        let config = Config {
+            segment_bytes_max: SEGMENT_MAX,
+            ..Config::default()
+        };
+        let mut outbox = Outbox::new(&config);
+        for len in [200, alone, 200, 200] {
+            let bytes = vec![1; len];
+            let mut payload = Payload::Copy(&bytes);
+            outbox.push(&mut pool, 0, addr(1), &[], &mut payload, 0);
+        }
+        let groups: Vec<_> = outbox
+            .groups()
+            .iter()
+            .map(|group| (group.count, group.segment as usize))
+            .collect();
+        assert_eq!(groups, [(1, 200), (1, alone), (2, 200)]);
+    }
+}
