@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-/// Fails where `docs/NAME` is not `text`; with `UPDATE_DOCS` in the environment it writes it instead.
+/// Fails where `docs/NAME` is not `text`; with `UPDATE_DOCS` in the environment it writes it
+/// instead.
 pub(crate) fn assert_current(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../docs")

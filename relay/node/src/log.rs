@@ -1,4 +1,5 @@
-//! Logs: set up once, levels changed on reload, client addresses shortened, repeated warnings counted.
+//! Logs: set up once, levels changed on reload, client addresses shortened, repeated warnings
+//! counted.
 
 use std::fmt;
 use std::io::{self, IsTerminal};

@@ -1,8 +1,9 @@
 //! Who may use the admin listener.
 //!
-//! Administration needs the token where there is one, and there must be one beyond loopback. On loopback without a token
-//! the danger is the browser on the same machine: a page that rebinds its own name to 127.0.0.1 shows a foreign Host, a
-//! page that posts across sites shows a foreign Origin. Both are refused.
+//! Administration needs the token where there is one, and there must be one beyond loopback. On
+//! loopback without a token the danger is the browser on the same machine: a page that rebinds its
+//! own name to 127.0.0.1 shows a foreign Host, a page that posts across sites shows a foreign
+//! Origin. Both are refused.
 
 use std::net::{IpAddr, SocketAddr};
 

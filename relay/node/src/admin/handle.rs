@@ -63,6 +63,7 @@ pub trait NodeHandle: Send + Sync + 'static {
     /// Takes new sessions again.
     fn undrain(&self) -> Answer<'_, ()>;
 
-    /// Reads the configuration again; the keys that differ and wait for a restart, or why nothing has changed.
+    /// Reads the configuration again; the keys that differ and wait for a restart, or why nothing
+    /// has changed.
     fn reload(&self) -> Answer<'_, Result<Vec<&'static str>, Box<dyn Error + Send + Sync>>>;
 }

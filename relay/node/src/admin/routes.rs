@@ -254,7 +254,8 @@ async fn undrain(State(admin): State<Admin>) -> Json<Status> {
     })
 }
 
-/// Reads the configuration again: users, secrets, certificates, policy and limits, without touching a session.
+/// Reads the configuration again: users, secrets, certificates, policy and limits, without touching
+/// a session.
 #[utoipa::path(post, path = "/reload", security(("token" = [])), responses(
     (status = 200, body = Reloaded),
     (status = 401, description = "The token is missing or wrong.", body = Problem),

@@ -1,4 +1,5 @@
-//! What the admin API says, in the form that scripts hold on to: views, not the machine's own types.
+//! What the admin API says, in the form that scripts hold on to: views, not the machine's own
+//! types.
 
 use serde::{Deserialize, Serialize};
 use sterna_turn::{AllocationView, Traffic};

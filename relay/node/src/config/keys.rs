@@ -1,6 +1,8 @@
-//! What there is to say about each key: the one table behind `config explain`, `config defaults` and `docs/CONFIG.md`.
+//! What there is to say about each key: the one table behind `config explain`, `config defaults`
+//! and `docs/CONFIG.md`.
 //!
-//! Defaults are not here: they are read from `Config::default()`, so that they cannot differ from what the node does.
+//! Defaults are not here: they are read from `Config::default()`, so that they cannot differ from
+//! what the node does.
 
 /// One configuration key.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +83,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "limits",
-        "Caps. Where 0 is allowed, it means no cap but what ports, descriptors and the buffer pool allow.",
+        "Caps. Where 0 is allowed, it means no cap but what ports, descriptors and the buffer pool allow. A reload applies those of TCP to new connections.",
     ),
     (
         "tls",
@@ -196,7 +198,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "turn.relay_addresses",
-        meaning: "Addresses to relay from, at most one an address family. Empty: the address that the client's packet came in on.",
+        meaning: "Addresses to relay from. A client gets the one that its packet came in on where that is among them, else any of its family. Empty: the addresses that are listened on.",
         unit: "ADDRESS",
         kind: Kind::List,
         advice: "",

@@ -1,7 +1,7 @@
 //! The layers of a configuration: flag over environment over file over default.
 //!
-//! Each value is checked alone where it stands, so that a report names the line, the variable or the flag, and names
-//! all of them at once.
+//! Each value is checked alone where it stands, so that a report names the line, the variable or
+//! the flag, and names all of them at once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -188,7 +188,8 @@ fn did_you_mean(path: &str) -> String {
     format!("the nearest is {}", keys::nearest(path).path)
 }
 
-/// Serde says "invalid type: string …, expected u32": the unit and the form help more than the type's name.
+/// Serde says "invalid type: string …, expected u32": the unit and the form help more than the
+/// type's name.
 fn explain_type(key: &Key, message: String) -> String {
     if message.starts_with("invalid type")
         || message.starts_with("invalid value")
@@ -200,7 +201,8 @@ fn explain_type(key: &Key, message: String) -> String {
     }
 }
 
-/// Whether a variable is one that container platforms set for a service whose name begins with "sterna".
+/// Whether a variable is one that container platforms set for a service whose name begins with
+/// "sterna".
 fn is_service_link(name: &str) -> bool {
     name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")

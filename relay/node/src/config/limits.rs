@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The `[limits]` section. Where 0 is allowed, it means no cap but what ports, descriptors and the pool allow.
+/// The `[limits]` section. Where 0 is allowed, it means no cap but what ports, descriptors and the
+/// pool allow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {

@@ -1,7 +1,8 @@
 //! The node's configuration: one struct a section, layered, checked, explained.
 //!
-//! A flag goes over the environment, the environment over the file, the file over the default. An unknown key is an
-//! error that names the nearest known one. [`keys::KEYS`] says what each key means; `docs/CONFIG.md` is made of it.
+//! A flag goes over the environment, the environment over the file, the file over the default. An
+//! unknown key is an error that names the nearest known one. [`keys::KEYS`] says what each key
+//! means; `docs/CONFIG.md` is made of it.
 
 use std::path::Path;
 
@@ -79,7 +80,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads all layers without checking the result, for callers that add to it and then [`validate`](Self::validate).
+    /// Reads all layers without checking the result, for callers that add to it and then
+    /// [`validate`](Self::validate).
     ///
     /// # Errors
     /// Unknown keys and values that are not of their form.

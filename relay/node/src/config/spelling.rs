@@ -1,4 +1,5 @@
-//! How `--set` and the environment spell values: plainly where that is unambiguous, as TOML anywhere.
+//! How `--set` and the environment spell values: plainly where that is unambiguous, as TOML
+//! anywhere.
 
 use toml::Value;
 

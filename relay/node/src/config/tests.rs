@@ -399,6 +399,18 @@ fn every_key_explains_itself() {
 }
 
 #[test]
+fn the_configuration_that_is_shipped_is_valid_and_warns_of_its_secret() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/sterna.toml");
+    let config = Config::load(Some(&path), std::iter::empty(), &[]).unwrap();
+    assert!(
+        config
+            .warnings()
+            .iter()
+            .any(|warning| warning.contains("auth.secrets"))
+    );
+}
+
+#[test]
 fn documents_config_is_current() {
     crate::documents::assert_current("CONFIG.md", &markdown());
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// The `[tls]` section. Both keys or neither; neither is a self-signed certificate in `node.data_dir`.
+/// The `[tls]` section. Both keys or neither; neither is a self-signed certificate in
+/// `node.data_dir`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {

@@ -10,7 +10,8 @@ use super::spelling;
 /// A fault: the key to blame and the sentence.
 pub(super) type Fault = (&'static str, String);
 
-/// A longer realm would make a 401 larger than the amplification budget allows (RFC 8489 §14.9 allows 127 characters).
+/// A longer realm would make a 401 larger than the amplification budget allows (RFC 8489 §14.9
+/// allows 127 characters).
 const REALM_BYTES_MAX: usize = sterna_turn::limits::REALM_BYTES_MAX;
 /// RFC 8489 §14.3: a user name is fewer than 509 bytes.
 const USER_NAME_BYTES_MAX: usize = 508;
@@ -138,21 +139,6 @@ fn relaying(config: &Config, faults: &mut Vec<Fault>) {
             faults.push((
                 "turn.relay_addresses",
                 format!("{addr} cannot be relayed from; name an address of this host, or leave the list empty"),
-            ));
-        }
-    }
-    for family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
-        if turn
-            .relay_addresses
-            .iter()
-            .filter(|addr| family(addr))
-            .count()
-            > 1
-        {
-            faults.push((
-                "turn.relay_addresses",
-                "more than one address of a family; name at most one IPv4 and one IPv6 address"
-                    .to_owned(),
             ));
         }
     }

@@ -1,7 +1,7 @@
 //! The metrics page: plain counters of the workers, published when somebody asks.
 //!
-//! A worker counts in integers of its own, since a shared counter costs more than relaying a packet does. A scrape takes a
-//! snapshot, sets every metric to it (`absolute`), and renders.
+//! A worker counts in integers of its own, since a shared counter costs more than relaying a packet
+//! does. A scrape takes a snapshot, sets every metric to it (`absolute`), and renders.
 
 use metrics::{Label, describe_counter, describe_gauge, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};

@@ -26,7 +26,8 @@ pub(super) struct Place {
 }
 
 impl Admission {
-    /// Takes a place for a client, unless the node or its prefix is full. A prefix cap of 0 is none.
+    /// Takes a place for a client, unless the node or its prefix is full. A prefix cap of 0 is
+    /// none.
     pub(super) fn admit(
         self: &Arc<Self>,
         client: IpAddr,
@@ -62,8 +63,8 @@ impl Admission {
 }
 
 impl Open {
-    /// Ids follow each other, so that they can be dealt out to workers in turn; one that is still open after four
-    /// thousand million others is passed over.
+    /// Ids follow each other, so that they can be dealt out to workers in turn; one that is still
+    /// open after four thousand million others is passed over.
     fn take_id(&mut self) -> u32 {
         loop {
             let id = self.next_id;

@@ -31,7 +31,8 @@ const FRAMES_PER_TURN: usize = 32;
 /// The first byte of a TLS record that begins a handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 22;
 
-/// The first bit pair of ChannelData (RFC 8656 §12): nothing may begin with it, so plain HTTP is cut at its first byte.
+/// The first bit pair of ChannelData (RFC 8656 §12): nothing may begin with it, so plain HTTP is
+/// cut at its first byte.
 const FIRST_STUN_BYTE_MAX: u8 = 0x3f;
 
 /// How long the last bytes of TLS and TCP may take to leave.
@@ -143,8 +144,9 @@ impl<S: StreamSink> Context<S> {
             // RFC 8656 §3.4: the allocation ends with the connection.
             self.sink.closed(client).await;
             if end == End::Closed && !written {
-                // A client that closed its half still gets the answers to what it sent before: its worker sees those
-                // frames first, then the end, and lets go of its handle, which ends the queue.
+                // A client that closed its half still gets the answers to what it sent before: its
+                // worker sees those frames first, then the end, and lets go of its handle, which
+                // ends the queue.
                 let _ = timeout(stall, writing).await;
             }
             end
@@ -209,7 +211,8 @@ async fn read<S: StreamSink>(
     }
 }
 
-/// Reads once. With an allocation a connection may be idle as long as that lives; without one, until the deadline.
+/// Reads once. With an allocation a connection may be idle as long as that lives; without one,
+/// until the deadline.
 async fn read_more(
     reader: &mut (impl AsyncRead + Unpin),
     pending: &mut BytesMut,
@@ -244,7 +247,8 @@ async fn read_chunk(
     .await
 }
 
-/// Cuts the first frame off. The last one takes the buffer with it, so that an idle connection holds none.
+/// Cuts the first frame off. The last one takes the buffer with it, so that an idle connection
+/// holds none.
 fn take_frame(pending: &mut BytesMut, len: usize) -> Bytes {
     if pending.len() == len {
         std::mem::take(pending).freeze()

@@ -1,4 +1,5 @@
-//! Sockets that accept: bound early, so that a port which is taken is reported before anything starts.
+//! Sockets that accept: bound early, so that a port which is taken is reported before anything
+//! starts.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,8 +11,8 @@ use tokio::net::TcpStream;
 /// Connections that wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
 
-/// Bytes that the kernel holds unsent of one connection: beyond, frames wait in our queue, where old ones can be
-/// dropped.
+/// Bytes that the kernel holds unsent of one connection: beyond, frames wait in our queue, where
+/// old ones can be dropped.
 const UNSENT_BYTES: u32 = 128 * 1024;
 
 /// What a listener serves.
@@ -74,7 +75,8 @@ impl StreamListener {
         self.protocols
     }
 
-    /// The address that is listened on, with the port that the kernel chose where none was asked for.
+    /// The address that is listened on, with the port that the kernel chose where none was asked
+    /// for.
     ///
     /// # Errors
     /// What the kernel says.

@@ -1,10 +1,12 @@
 //! TCP and TLS clients: listeners and connections on the tokio runtime.
 //!
-//! A connection's task cuts what it reads into whole frames (RFC 8489 §6.2.2, RFC 8656 §12.5) and hands them to the
-//! client's worker through a [`StreamSink`]; what the worker has for the client goes into a [`StreamOut`]. A worker that
-//! is behind makes the reader wait, so that TCP slows the client down; a client that is behind loses its oldest frames.
+//! A connection's task cuts what it reads into whole frames (RFC 8489 §6.2.2, RFC 8656 §12.5) and
+//! hands them to the client's worker through a [`StreamSink`]; what the worker has for the client
+//! goes into a [`StreamOut`]. A worker that is behind makes the reader wait, so that TCP slows the
+//! client down; a client that is behind loses its oldest frames.
 //!
-//! Nothing else is served here: a connection that begins with neither STUN nor a TLS handshake is cut at its first byte.
+//! Nothing else is served here: a connection that begins with neither STUN nor a TLS handshake is
+//! cut at its first byte.
 
 use std::future::Future;
 
@@ -27,9 +29,9 @@ pub use streams::Streams;
 
 /// The workers, as the stream side sees them.
 ///
-/// Each call waits while the client's worker is behind; the connection is not read meanwhile. The calls for one client
-/// come in order, `opened` first and `closed` last. Routes are dealt out in sequence, so that a worker can be chosen by
-/// `client.route`.
+/// Each call waits while the client's worker is behind; the connection is not read meanwhile. The
+/// calls for one client come in order, `opened` first and `closed` last. Routes are dealt out in
+/// sequence, so that a worker can be chosen by `client.route`.
 pub trait StreamSink: Send + Sync + 'static {
     /// A client is connected, its TLS handshake done; `out` leads to it.
     fn opened(
@@ -45,7 +47,8 @@ pub trait StreamSink: Send + Sync + 'static {
         frame: Bytes,
     ) -> impl Future<Output = Result<(), SinkClosed>> + Send;
 
-    /// A client's connection has ended, and its allocation with it. The worker drops its [`StreamOut`].
+    /// A client's connection has ended, and its allocation with it. The worker drops its
+    /// [`StreamOut`].
     fn closed(&self, client: Client) -> impl Future<Output = ()> + Send;
 }
 

@@ -1,8 +1,10 @@
-//! The way out to a TCP or TLS client: a queue between the worker's thread and the connection's task.
+//! The way out to a TCP or TLS client: a queue between the worker's thread and the connection's
+//! task.
 //!
-//! The worker appends whole frames and never waits; the task takes everything that has gathered in one go. Beyond the
-//! byte bound the oldest whole frame is dropped, because late media is worth less than new, and a stream must never
-//! lose its framing. The mutex belongs to one connection and is held for a copy of one frame.
+//! The worker appends whole frames and never waits; the task takes everything that has gathered in
+//! one go. Beyond the byte bound the oldest whole frame is dropped, because late media is worth
+//! less than new, and a stream must never lose its framing. The mutex belongs to one connection and
+//! is held for a copy of one frame.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A taken batch's buffer is kept for the next one up to this size, so that an idle connection holds little.
+/// A taken batch's buffer is kept for the next one up to this size, so that an idle connection
+/// holds little.
 const KEPT_BUFFER_BYTES: usize = 16 * 1024;
 
-/// The worker's handle of a connection. Dropping it closes the connection once what is queued was sent.
+/// The worker's handle of a connection. Dropping it closes the connection once what is queued was
+/// sent.
 #[derive(Debug)]
 pub struct StreamOut(Arc<Shared>);
 
@@ -72,7 +76,8 @@ pub(super) fn queue(bytes_max: usize) -> (StreamOut, Outgoing) {
 }
 
 impl StreamOut {
-    /// Queues one frame: `header`, `payload`, and `tail` zero bytes (RFC 8656 §12.5 pads to four bytes over TCP).
+    /// Queues one frame: `header`, `payload`, and `tail` zero bytes (RFC 8656 §12.5 pads to four
+    /// bytes over TCP).
     ///
     /// Never waits. The task is woken only when it sleeps.
     pub fn push(&self, header: &[u8], payload: &[u8], tail: usize) {
@@ -112,8 +117,8 @@ impl Drop for Outgoing {
 }
 
 impl Outgoing {
-    /// Waits for frames and takes all of them into `batch`, whose own bytes have been sent; `false` when there will be
-    /// no more.
+    /// Waits for frames and takes all of them into `batch`, whose own bytes have been sent; `false`
+    /// when there will be no more.
     pub(super) async fn take(&self, batch: &mut Batch) -> bool {
         loop {
             {
@@ -184,8 +189,8 @@ impl Queue {
         }
     }
 
-    /// Moves the living half to the front, once the dropped half is the larger one: a byte moves at most once for each
-    /// byte that was dropped.
+    /// Moves the living half to the front, once the dropped half is the larger one: a byte moves at
+    /// most once for each byte that was dropped.
     fn compact(&mut self) {
         if self.start > self.bytes.len() / 2 {
             self.bytes.drain(..self.start);

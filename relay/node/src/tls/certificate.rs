@@ -20,7 +20,8 @@ pub struct CertificateInfo {
     pub self_signed: bool,
     /// Its subject.
     pub subject: String,
-    /// SHA-256 over its DER form, in hexadecimal with colons, as browsers and `openssl x509 -fingerprint` show it.
+    /// SHA-256 over its DER form, in hexadecimal with colons, as browsers and `openssl x509
+    /// -fingerprint` show it.
     pub sha256: String,
     /// The first second of its validity.
     pub not_before_unix_s: i64,

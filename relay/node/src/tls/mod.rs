@@ -1,6 +1,7 @@
 //! TLS of the stream listeners: one certificate, replaced without a pause on reload.
 //!
-//! TLS 1.2 and 1.3 by rustls; ALPN `stun.turn` and `stun.nat-discovery` (RFC 7443) are taken, and so is none at all.
+//! TLS 1.2 and 1.3 by rustls; ALPN `stun.turn` and `stun.nat-discovery` (RFC 7443) are taken, and
+//! so is none at all.
 
 use std::fmt;
 use std::path::Path;
@@ -44,8 +45,8 @@ pub struct Certificates {
 struct Current(ArcSwap<Identity>);
 
 impl Certificates {
-    /// Reads the configured certificate, or makes a self-signed one in the data directory when there is none, and says
-    /// in the log which one is served.
+    /// Reads the configured certificate, or makes a self-signed one in the data directory when
+    /// there is none, and says in the log which one is served.
     ///
     /// # Errors
     /// What is wrong with the files, with the remedy.
@@ -67,7 +68,8 @@ impl Certificates {
         })
     }
 
-    /// Reads the certificate again; handshakes from now on get it, connections that stand keep theirs.
+    /// Reads the certificate again; handshakes from now on get it, connections that stand keep
+    /// theirs.
     ///
     /// # Errors
     /// What is wrong with the files; the old certificate stays.

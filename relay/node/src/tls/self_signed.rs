@@ -54,7 +54,8 @@ fn generate(node_name: &str) -> Result<String, TlsError> {
     Ok(format!("{}{}", key.serialize_pem(), certificate.pem()))
 }
 
-/// Writes the file whole or not at all, readable by its owner only. Whoever comes second keeps the first one's.
+/// Writes the file whole or not at all, readable by its owner only. Whoever comes second keeps the
+/// first one's.
 fn store(data_dir: &Path, path: &Path, text: &str) -> Result<(), TlsError> {
     let unwritable = |path: &Path| {
         let path = path.to_owned();

@@ -3,6 +3,8 @@
 use crate::support::{
     Bench, LIMITS, Seen, binding, channel_data, eventually, localhost, soon, test_tls,
 };
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use sterna_relay::stream::{BindError, CutReason, Protocols, StreamLimits, StreamListener};
 use sterna_turn::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -318,4 +320,52 @@ async fn two_thousand_idle_connections_are_held_and_let_go() {
     let mut socket = bench.connect().await;
     socket.write_all(&binding(1)).await.unwrap();
     bench.opened().await;
+}
+
+/// Random bytes, valid frames among them, in pieces of random length.
+fn noise(rng: &mut StdRng) -> Vec<Vec<u8>> {
+    let mut pieces = Vec::new();
+    for _ in 0..rng.random_range(1..6) {
+        let mut piece = match rng.random_range(0..4) {
+            0 => binding(rng.random()),
+            1 => channel_data(&[rng.random(); 9]),
+            _ => vec![0; rng.random_range(1..2000)],
+        };
+        if rng.random_bool(0.5) {
+            rng.fill(&mut piece[..]);
+        }
+        piece.truncate(rng.random_range(1..=piece.len()));
+        pieces.push(piece);
+    }
+    pieces
+}
+
+#[tokio::test]
+async fn noise_is_cut_or_waited_for_and_never_handed_over_in_part() {
+    const SEED: u64 = 8656;
+    let mut rng = StdRng::seed_from_u64(SEED);
+    let mut bench = Bench::new(LIMITS);
+    for round in 0..300 {
+        let mut socket = bench.connect().await;
+        for piece in noise(&mut rng) {
+            // A connection that is cut refuses the rest.
+            if socket.write_all(&piece).await.is_err() {
+                break;
+            }
+        }
+        drop(socket);
+        // A worker drops what it was given when it learns of the end: so does this loop.
+        soon(async {
+            while bench.streams.counters().open > 0 {
+                while let Ok(seen) = bench.seen.try_recv() {
+                    if let Seen::Frame(frame) = seen {
+                        let whole = sterna_stun::framing::next_frame(&frame);
+                        assert_eq!(whole, Ok(Some(frame.len())), "seed {SEED}, round {round}");
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
 }

@@ -1,4 +1,5 @@
-//! What the tests of the stream side share: a sink that shows what reaches the workers, and a TLS client.
+//! What the tests of the stream side share: a sink that shows what reaches the workers, and a TLS
+//! client.
 
 use std::future::Future;
 use std::net::SocketAddr;
