@@ -7,14 +7,13 @@
 //! way of a packet, the receiver's side included, is billed to the thread that sends it, so the
 //! worker's processor time holds one transmit and one receive of the kernel a packet.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{MsgHdr, SockAddr, SockRef};
 use sterna_io::mmsg::MmsgEngine;
 use sterna_io::sockets::{bind_listener, bind_relay, raise_descriptor_limit};
 use sterna_io::uring::UringEngine;
@@ -68,9 +67,6 @@ fn forward(kind: EngineKind, burst: usize, duration: Duration) -> (f64, f64) {
     let to = listener.local_addr().expect("bound");
     let sink = bind_relay(any(), 4 << 20).expect("a free port");
     let peer = sink.local_addr().expect("bound");
-    sink.set_nonblocking(true).expect("an option");
-    let stop = Arc::new(AtomicBool::new(false));
-    let (report, reported) = mpsc::channel();
     let clients: Vec<_> = (0..FLOWS)
         .map(|_| bind_relay(any(), 1 << 20).expect("a port"))
         .collect();
@@ -78,12 +74,13 @@ fn forward(kind: EngineKind, burst: usize, duration: Duration) -> (f64, f64) {
         .iter()
         .map(|client| client.local_addr().expect("bound"))
         .collect();
+    let stop = Arc::new(AtomicBool::new(false));
     let worker = thread::spawn({
         let stop = Arc::clone(&stop);
         move || {
             let mut engine = make(kind);
             engine.add_listener(listener).expect("room");
-            let ports: std::collections::HashMap<_, _> = addrs
+            let ports: HashMap<_, _> = addrs
                 .iter()
                 .map(|addr| (*addr, engine.open_relay(any()).expect("a free port")))
                 .collect();
@@ -102,15 +99,14 @@ fn forward(kind: EngineKind, burst: usize, duration: Duration) -> (f64, f64) {
                     }
                 }
             }
-            let _ = report.send((cpu_time() - start, engine.counters()));
+            (cpu_time() - start, engine.counters())
         }
     });
     let start = Instant::now();
-    drive(&clients, &sink, to, burst, duration);
+    drive(clients, sink, to, burst, duration);
     let elapsed = start.elapsed();
     stop.store(true, Ordering::Relaxed);
-    let (cpu, counters) = reported.recv().expect("a report");
-    worker.join().expect("no panic");
+    let (cpu, counters) = worker.join().expect("no panic");
     assert_eq!(counters.send_errors(), 0, "{counters:?}");
     let packets = counters.packets_out as f64;
     (
@@ -119,41 +115,44 @@ fn forward(kind: EngineKind, burst: usize, duration: Duration) -> (f64, f64) {
     )
 }
 
-/// Keeps so many packets under way.
-fn drive(clients: &[UdpSocket], sink: &UdpSocket, to: SocketAddr, burst: usize, time: Duration) {
-    let bytes = vec![0x40; burst * PAYLOAD_BYTES];
-    let to = SockAddr::from(to);
-    let mut control = Vec::new();
-    control.extend(18_usize.to_ne_bytes());
-    control.extend(libc::SOL_UDP.to_ne_bytes());
-    control.extend(libc::UDP_SEGMENT.to_ne_bytes());
-    control.extend(u16::try_from(PAYLOAD_BYTES).expect("short").to_ne_bytes());
-    control.resize(24, 0);
-    let control = if burst > 1 { control } else { Vec::new() };
-    let buffers = [std::io::IoSlice::new(&bytes)];
+/// Clients and peer on an engine of their own. Keeps so many packets under way, the flows taking
+/// turns after each burst.
+fn drive(clients: Vec<UdpSocket>, sink: UdpSocket, to: SocketAddr, burst: usize, time: Duration) {
+    let mut engine = MmsgEngine::new(Config::default()).expect("sockets");
+    engine.add_listener(sink).expect("room");
+    let clients: Vec<_> = clients
+        .into_iter()
+        .map(|client| engine.adopt_relay(client).expect("room"))
+        .collect();
+    let bytes = [0x40; PAYLOAD_BYTES];
     let (mut outstanding, mut flow) = (0, 0);
-    let mut buf = [0; 2_048];
-    let (start, mut last) = (Instant::now(), Instant::now());
+    let start = Instant::now();
     while start.elapsed() < time {
         while outstanding + burst <= OUTSTANDING_MAX {
             flow = (flow + 1) % clients.len();
-            let mut message = MsgHdr::new().with_addr(&to).with_buffers(&buffers);
-            if !control.is_empty() {
-                message = message.with_control(&control);
+            for _ in 0..burst {
+                engine.send_copy(Port::Relay(clients[flow]), to, &[], &bytes, 0);
             }
-            let sent = SockRef::from(&clients[flow]).sendmsg(&message, 0);
-            outstanding += if sent.is_ok() { burst } else { 0 };
+            outstanding += burst;
         }
-        match sink.recv(&mut buf) {
-            Ok(len) => {
-                assert_eq!(len, PAYLOAD_BYTES - 4);
-                outstanding -= 1;
-                last = Instant::now();
-            }
-            // What was lost is not waited for.
-            Err(_) if last.elapsed() > Duration::from_millis(200) => outstanding = 0,
-            Err(_) => thread::yield_now(),
+        engine
+            .turn(Some(Instant::now() + Duration::from_millis(200)))
+            .expect("a turn");
+        let mut arrived = 0;
+        while let Some(train) = engine.next_train() {
+            assert!(
+                train
+                    .segments()
+                    .all(|packet| packet.len() == PAYLOAD_BYTES - 4)
+            );
+            arrived += train.segments().count();
         }
+        // What was lost is not waited for.
+        outstanding = if arrived == 0 {
+            0
+        } else {
+            outstanding.saturating_sub(arrived)
+        };
     }
 }
 

@@ -4,7 +4,7 @@
 mod suite;
 
 use suite::ground::{Loopback, Simulated};
-use suite::{buffers, ports, traffic, waiting};
+use suite::{buffers, ports, traffic, waiting, workers};
 
 macro_rules! suite {
     ($($part:ident :: { $($test:ident),* $(,)? })*) => {
@@ -72,5 +72,8 @@ suite! {
         a_wake_from_another_thread_ends_a_wait_without_deadline,
         a_packet_ends_a_wait_without_deadline,
         an_idle_engine_sleeps_in_the_kernel,
+    }
+    workers::{
+        buffers_travel_between_threads_and_come_back,
     }
 }

@@ -6,3 +6,4 @@ pub(crate) mod kernel;
 pub(crate) mod ports;
 pub(crate) mod traffic;
 pub(crate) mod waiting;
+pub(crate) mod workers;
