@@ -340,6 +340,7 @@ impl<E: Engine> Worker<E> {
             worker: self.id,
             turn: self.server.counters().clone(),
             io: self.engine.counters(),
+            buffers_free: self.engine.buffers_free(),
             own: self.counters,
             allocations: self.server.allocation_count(),
             streams: self.streams.len(),
