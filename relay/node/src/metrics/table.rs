@@ -80,7 +80,7 @@ metrics! {
     WORKER_CPU = gauge "sterna_worker_cpu_seconds" Seconds ["worker"] "Processor time of a worker's thread so far. Its rate is how busy the worker is; what the kernel receives for it elsewhere is not in it.";
     PACKETS = counter "sterna_packets_total" Count ["transport", "direction"] "Packets (over TCP and TLS: frames) received and sent, to clients and to peers alike. A datagram that crossed the node in process is counted once in and once out.";
     BYTES = counter "sterna_bytes_total" Bytes ["transport", "direction"] "Bytes of those, without UDP, TCP and TLS headers.";
-    DROPPED = counter "sterna_packets_dropped_total" Count ["reason"] "Packets that went nowhere, by reason; see the list below.";
+    DROPPED = counter "sterna_packets_dropped_total" Count ["reason"] "Packets that went nowhere, by reason; docs/METRICS.md lists them.";
     IO_CALLS = counter "sterna_io_operations_total" Count ["direction"] "Receives and sends that carried the UDP packets; the ratio to sterna_packets_total is what offloads save.";
     GSO = counter "sterna_gso_groups_total" Count ["result"] "Groups of packets handed to the kernel for segmentation, and groups that it refused and that were sent singly.";
     SEND_ERRORS = counter "sterna_send_errors_total" Count ["reason"] "Datagrams that the kernel did not send.";
@@ -95,7 +95,7 @@ metrics! {
     REPLY_BYTES = counter "stun_reply_bytes_total" Bytes [] "Bytes of STUN answers.";
     ALLOCATIONS = gauge "turn_allocations_active" Count [] "Allocations that live now.";
     ALLOCATIONS_TOTAL = counter "turn_allocations_total" Count ["result"] "Allocations asked for: made, repeated (a retransmitted request), or refused by a cap or by draining.";
-    ALLOCATIONS_ENDED = counter "turn_allocations_ended_total" Count ["reason"] "Allocations that ended, by reason; see the list below.";
+    ALLOCATIONS_ENDED = counter "turn_allocations_ended_total" Count ["reason"] "Allocations that ended, by reason; docs/METRICS.md lists them.";
     USERS = gauge "turn_users_active" Count [] "Users with at least one allocation.";
     PREFIXES = gauge "turn_prefixes_active" Count [] "Source prefixes (/24, /56) with at least one allocation.";
     RELAYED_PACKETS = counter "turn_relayed_packets_total" Count ["direction"] "Payloads relayed: to_peer, to_client, and the part of to_peer that went to another client of this node in process.";
@@ -114,7 +114,7 @@ metrics! {
     CONNECTIONS = gauge "sterna_stream_connections" Count [] "TCP and TLS connections that are open.";
     ACCEPTED = counter "sterna_stream_accepted_total" Count ["transport"] "Connections that began to speak STUN over TCP, and whose TLS handshake succeeded.";
     ACCEPT_ERRORS = counter "sterna_stream_accept_errors_total" Count [] "Connections that could not be accepted, for want of descriptors most of all.";
-    CUTS = counter "sterna_stream_cut_total" Count ["reason"] "Connections that the node refused or ended, by reason; see the list below.";
+    CUTS = counter "sterna_stream_cut_total" Count ["reason"] "Connections that the node refused or ended, by reason; docs/METRICS.md lists them.";
     STREAM_DROPPED = counter "sterna_stream_frames_dropped_total" Count [] "Frames dropped because their client was behind; the oldest goes first.";
     CERTIFICATE = gauge "sterna_tls_certificate_expiry_timestamp_seconds" Seconds [] "When the TLS certificate ends, in seconds since 1970.";
 }

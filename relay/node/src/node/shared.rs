@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::compile::{Facts, compile, relay_addresses};
 use crate::admin::{Answer, NodeHandle, NodeState};
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::limits::CONTROL_ANSWER_MAX;
 use crate::log::LogHandle;
 use crate::mailbox::{Control, Mailbox, Mailboxes};
@@ -160,11 +160,8 @@ impl Shared {
         let config = (self.source)()?;
         let running = self.config.load_full();
         let restart_needed = running.restart_needed(&config);
-        let config = Config {
-            node: running.node.clone(),
-            ..config
-        };
-        let compiled = compile(&with_fixed(&running, config.clone()), &self.facts.load())?;
+        let config = with_fixed(&running, config);
+        let compiled = compile(&config, &self.facts.load())?;
         self.certificates
             .reload(&config.tls, &config.node.data_dir)?;
         self.streams
@@ -176,7 +173,7 @@ impl Shared {
         }
         self.tell_all(|| Control::Reconfigure(Arc::clone(&compiled)))
             .await;
-        self.config.store(Arc::new(with_fixed(&running, config)));
+        self.config.store(Arc::new(config));
         if restart_needed.is_empty() {
             info!("configuration reloaded");
         } else {
@@ -241,7 +238,10 @@ async fn ask<T>(
 
 /// The configuration that runs after a reload: keys that need a restart keep their old values.
 fn with_fixed(running: &Config, mut newer: Config) -> Config {
-    newer.node.clone_from(&running.node);
+    newer.node = config::Node {
+        drain_deadline_s: newer.node.drain_deadline_s,
+        ..running.node.clone()
+    };
     newer.turn.listen.clone_from(&running.turn.listen);
     newer.turn.tls_listen.clone_from(&running.turn.tls_listen);
     newer.turn.realm.clone_from(&running.turn.realm);
@@ -266,3 +266,41 @@ pub(super) fn ports_capacity(config: &Config, facts: &Facts) -> u64 {
 
 /// How the node ends by itself: a worker's farewell that nobody asked for.
 pub(super) type Farewells = mpsc::Receiver<sterna_turn::WorkerId>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_leaves_exactly_the_keys_that_wait_for_a_restart() {
+        let running = Config::default();
+        let sets = [
+            "node.name=n",
+            "node.region=r",
+            "node.data_dir=/d",
+            "node.workers=3",
+            "node.engine=mmsg",
+            "node.drain_deadline_s=1",
+            "turn.listen=192.0.2.1:1",
+            "turn.tls_listen=192.0.2.1:2",
+            "turn.realm=other",
+            "turn.relay_ports=2000-3000",
+            "turn.relay_addresses=192.0.2.1",
+            "turn.external_addresses=192.0.2.1=192.0.2.2",
+            "turn.lifetime_max_s=700",
+            "admin.listen=127.0.0.1:1",
+            "admin.token=0123456789abcdef",
+            "log.format=json",
+            "log.level=debug",
+        ];
+        let newer = Config::read(None, std::iter::empty(), &sets.map(str::to_owned));
+        let newer = newer.expect("keys of their form");
+        let waiting = config::keys::KEYS.iter().filter(|key| !key.reload);
+        let waiting: Vec<_> = waiting.map(|key| key.path).collect();
+        assert_eq!(running.restart_needed(&newer), waiting);
+        let after = with_fixed(&running, newer);
+        assert!(running.restart_needed(&after).is_empty());
+        assert_eq!(after.node.drain_deadline_s, 1);
+        assert_eq!(after.turn.lifetime_max_s, 700);
+    }
+}
