@@ -18,7 +18,7 @@ pub enum ChannelDataError {
     /// Fewer than the four bytes of a header.
     #[error("shorter than a ChannelData header")]
     TooShort,
-    /// Not a channel: the number is outside 0x4000–0x4FFF.
+    /// Not a channel: the number is outside 0x4000–0x7FFF.
     #[error("not a channel number")]
     NotAChannel,
     /// Shorter than its length field says.
@@ -29,7 +29,7 @@ pub enum ChannelDataError {
 /// A checked view of one ChannelData message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ChannelData<'a> {
-    /// The channel's number: 0x4000–0x4FFF.
+    /// The channel's number: 0x4000–0x4FFF, or up to 0x7FFF from a client of RFC 5766.
     pub number: u16,
     /// The payload, which may be empty. It begins [`HEADER_BYTES`] into the message.
     pub data: &'a [u8],
@@ -43,8 +43,9 @@ impl<'a> ChannelData<'a> {
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Err(ChannelDataError::TooShort);
         };
-        // RFC 8656 §12: 0x4000–0x4FFF; 0x5000–0xFFFF are reserved, and dropped (§12.6).
-        if header[0] & 0xF0 != 0x40 {
+        // RFC 5766 §11: 0x4000–0x7FFF, of which RFC 8656 §12 has left 0x4000–0x4FFF. Which of them can be
+        // bound is for the server to judge; one that is not bound is dropped (§12.6).
+        if header[0] & 0xC0 != 0x40 {
             return Err(ChannelDataError::NotAChannel);
         }
         // RFC 8656 §12.6: what is shorter than its length field is dropped; what is longer is
@@ -119,8 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn numbers_outside_0x4000_to_0x4fff_are_no_channels() {
-        for first in [0x00, 0x3F, 0x50, 0x7F, 0x80, 0xFF] {
+    fn numbers_outside_0x4000_to_0x7fff_are_no_channels() {
+        for first in [0x00, 0x3F, 0x80, 0xFF] {
             let bytes = [first, 0x00, 0x00, 0x00];
             assert_eq!(
                 ChannelData::parse(&bytes),

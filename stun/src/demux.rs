@@ -1,21 +1,21 @@
 //! What a packet is, by its first byte (RFC 7983 §7, RFC 9443 §3).
 //!
-//! One UDP port carries STUN, TURN channels, DTLS, QUIC and the flow relay's frames. Their first
-//! bytes do not overlap:
+//! One UDP port carries STUN, TURN channels, DTLS and the flow relay's frames. Their first bytes do
+//! not overlap:
 //!
 //! | first byte | kind |
 //! |---|---|
 //! | 0x00–0x03 | STUN |
 //! | 0x14–0x3F | DTLS |
-//! | 0x40–0x4F | ChannelData of a TURN client |
-//! | 0x50–0x7F | QUIC, short header |
+//! | 0x40–0x7F | ChannelData of a TURN client |
 //! | 0x80–0xBF | a frame of the flow relay (RTP and RTCP elsewhere; a relay's port never gets those bare) |
 //! | 0xC0–0xFF | QUIC, long header |
 //!
 //! 0x04–0x13 belong to nobody here: ZRTP (0x10–0x13) is not spoken to a relay.
 //!
-//! A QUIC short header may also begin with 0x40–0x4F. RFC 9443 §3 gives those bytes to TURN; a
-//! server of both must choose its connection's first bytes or its ports so that they differ.
+//! RFC 8656 has left 0x40–0x4F to channels, so that peers can tell them from QUIC's short headers on
+//! one port (RFC 9443 §3). Clients of RFC 5766, coturn's among them, use all of 0x40–0x7F; QUIC has
+//! a port of its own here, so that nothing else begins with those bytes.
 
 /// The protocol that a packet's first byte announces.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -42,9 +42,9 @@ pub const fn classify(first_byte: u8) -> Kind {
     match first_byte {
         0x00..=0x03 => Kind::Stun,
         0x14..=0x3F => Kind::Dtls,
-        0x40..=0x4F => Kind::ChannelData,
+        0x40..=0x7F => Kind::ChannelData,
         0x80..=0xBF => Kind::Flow,
-        0x50..=0x7F | 0xC0..=0xFF => Kind::Quic,
+        0xC0..=0xFF => Kind::Quic,
         0x04..=0x13 => Kind::Unknown,
     }
 }
@@ -65,9 +65,7 @@ mod tests {
             (20, Kind::Dtls),
             (63, Kind::Dtls),
             (64, Kind::ChannelData),
-            (79, Kind::ChannelData),
-            (80, Kind::Quic),
-            (127, Kind::Quic),
+            (127, Kind::ChannelData),
             (128, Kind::Flow),
             (191, Kind::Flow),
             (192, Kind::Quic),

@@ -101,9 +101,8 @@ mod tests {
 
     #[test]
     fn what_is_neither_stun_nor_channel_data_ends_the_stream() {
-        assert_eq!(next_frame(b"SSH-2.0-x\r\n"), Err(FramingError::NotTurn));
         assert_eq!(next_frame(&[0x16, 3, 1]), Err(FramingError::NotTurn));
-        assert_eq!(next_frame(&[0x50, 0, 0, 0]), Err(FramingError::NotTurn));
+        assert_eq!(next_frame(&[0x80, 0, 0, 0]), Err(FramingError::NotTurn));
         assert_eq!(
             next_frame(&[0, 1, 0, 0, 0, 0, 0, 0]),
             Err(FramingError::NotTurn)

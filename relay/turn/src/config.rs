@@ -41,6 +41,8 @@ pub struct ServerConfig {
     pub secrets: Vec<Box<str>>,
     /// Asks nobody for credentials.
     pub open_relay: bool,
+    /// Lets clients bind the channel numbers of RFC 5766, 0x4000–0x7FFF, not only those of RFC 8656.
+    pub rfc5766_channels: bool,
     /// The keys of the stateless nonces.
     pub nonce_keys: NonceKeys,
     /// What time it is, in the world's terms.

@@ -245,7 +245,7 @@ pub fn stream(bytes: &[u8]) {
         }
     }
     if let Ok(channel) = ChannelData::parse(stream) {
-        assert!((0x4000..=0x4FFF).contains(&channel.number));
+        assert!((0x4000..=0x7FFF).contains(&channel.number));
         assert_eq!(classify(stream[0]), Kind::ChannelData);
     }
 }

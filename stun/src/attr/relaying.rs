@@ -16,6 +16,8 @@ impl ChannelNumber {
     pub const MIN: u16 = 0x4000;
     /// The highest number of a channel (RFC 8656 §12).
     pub const MAX: u16 = 0x4FFF;
+    /// The highest number of a channel in the days of RFC 5766 (§11).
+    pub const MAX_RFC5766: u16 = 0x7FFF;
     /// The numbers that a client may bind.
     pub const RANGE: std::ops::RangeInclusive<u16> = Self::MIN..=Self::MAX;
 
@@ -24,6 +26,13 @@ impl ChannelNumber {
     #[must_use]
     pub const fn is_valid(self) -> bool {
         self.0 >= Self::MIN && self.0 <= Self::MAX
+    }
+
+    /// Tells whether a client of RFC 5766 could bind this number: four times as many (§11).
+    #[inline]
+    #[must_use]
+    pub const fn is_valid_rfc5766(self) -> bool {
+        self.0 >= Self::MIN && self.0 <= Self::MAX_RFC5766
     }
 }
 
@@ -84,8 +93,12 @@ mod tests {
             (0x4000, true),
             (0x4FFF, true),
             (0x5000, false),
+            (0x7FFF, false),
+            (0x8000, false),
         ] {
             assert_eq!(ChannelNumber(number).is_valid(), valid, "{number:#x}");
+            let old = (0x4000..=0x7FFF).contains(&number);
+            assert_eq!(ChannelNumber(number).is_valid_rfc5766(), old, "{number:#x}");
             assert_eq!(ChannelNumber::RANGE.contains(&number), valid, "{number:#x}");
         }
     }

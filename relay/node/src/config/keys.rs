@@ -213,6 +213,14 @@ pub const KEYS: &[Key] = &[
         reload: false,
     },
     Key {
+        path: "turn.rfc5766_channels",
+        meaning: "Lets clients bind channel numbers up to 0x7FFF, as RFC 5766 had it and older clients such as coturn's do; otherwise up to 0x4FFF (RFC 8656).",
+        unit: "",
+        kind: Kind::Flag,
+        advice: "",
+        reload: true,
+    },
+    Key {
         path: "turn.nat64_prefixes",
         meaning: "NAT64 prefixes of this network. Peers inside them are judged by the IPv4 address that they contain; `64:ff9b::/96` always is.",
         unit: "CIDR",

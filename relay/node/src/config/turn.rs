@@ -35,6 +35,8 @@ pub struct Turn {
     pub relay_addresses: Vec<IpAddr>,
     /// Addresses of this host as the outside knows them: internal to public.
     pub external_addresses: BTreeMap<IpAddr, IpAddr>,
+    /// Whether clients may bind the channel numbers of RFC 5766 too.
+    pub rfc5766_channels: bool,
     /// NAT64 prefixes of this network, whose addresses count as the IPv4 ones inside.
     #[serde(deserialize_with = "cidr::nat64_prefixes")]
     pub nat64_prefixes: Vec<Ipv6Net>,
@@ -54,6 +56,7 @@ impl Default for Turn {
             lifetime_max_s: 3600,
             relay_addresses: Vec::new(),
             external_addresses: BTreeMap::new(),
+            rfc5766_channels: true,
             nat64_prefixes: Vec::new(),
         }
     }

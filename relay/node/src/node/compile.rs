@@ -55,6 +55,7 @@ pub(super) fn compile(config: &Config, facts: &Facts) -> Result<Arc<ServerConfig
             .map(|secret| secret.expose().into())
             .collect(),
         open_relay: config.auth.open_relay,
+        rfc5766_channels: config.turn.rfc5766_channels,
         nonce_keys: facts.nonce_keys.clone(),
         epoch: facts.epoch,
         policy: Arc::new(Policy::new(&policy(config, facts))),

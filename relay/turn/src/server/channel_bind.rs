@@ -41,7 +41,7 @@ impl Server {
         let (Some(number), Some(XorPeerAddress(peer))) = (number, peer) else {
             return Err(Refusal::BAD_REQUEST);
         };
-        if !number.is_valid() {
+        if !number.is_valid() && !(self.config.rfc5766_channels && number.is_valid_rfc5766()) {
             return Err(Refusal::BAD_REQUEST);
         }
         let ChannelNumber(number) = number;

@@ -70,6 +70,7 @@ pub(crate) fn config() -> ServerConfig {
         users: Arc::new(Users::new(realm, [("alice", "alice's"), ("bob", "bob's")])),
         secrets: vec!["north".into(), "south".into()],
         open_relay: false,
+        rfc5766_channels: false,
         nonce_keys: NonceKeys::new(NonceKey::new(1, &[7; 32]), None),
         epoch: Epoch {
             instant: Instant::now(),

@@ -5,7 +5,7 @@ use sterna_stun::{
 
 use crate::{
     DropReason, Verdict,
-    testing::{Caller, Node, edited},
+    testing::{Caller, Node, config, edited},
 };
 
 fn channel_data(number: u16, data: &[u8]) -> Vec<u8> {
@@ -28,6 +28,20 @@ fn channel_numbers_are_0x4000_to_0x4fff() {
         (0x0000, 400),
         (0xffff, 400),
     ] {
+        let peer = format!("8.8.8.8:{}", 5000 + u32::from(number) % 100);
+        assert_eq!(node.bind(&mut alice, number, &peer), code, "{number:#x}");
+    }
+}
+
+// coturn's turnutils_uclient draws its numbers from all of them.
+#[test]
+fn the_channel_numbers_of_rfc_5766_can_be_let_in() {
+    let mut config = config();
+    config.rfc5766_channels = true;
+    let mut node = Node::new(1, config);
+    let mut alice = Caller::alice();
+    node.allocate(&mut alice);
+    for (number, code) in [(0x3fff, 400), (0x5000, 0), (0x7fff, 0), (0x8000, 400)] {
         let peer = format!("8.8.8.8:{}", 5000 + u32::from(number) % 100);
         assert_eq!(node.bind(&mut alice, number, &peer), code, "{number:#x}");
     }

@@ -171,7 +171,7 @@ fn data_needs_an_allocation_and_a_bound_channel() {
     );
     assert_eq!(
         node.dropped(&alice, &channel_data(0x5000, 5, 5)),
-        DropReason::NotStun
+        DropReason::NoChannel
     );
     let mut bob = Caller::bob();
     let packet = send(&mut bob, PEER, b"hello");
