@@ -1,5 +1,6 @@
 //! Nothing that is done with a packet allocates: reading, verifying, answering, nonces.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
 use std::hint::black_box;

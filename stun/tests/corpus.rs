@@ -1,5 +1,6 @@
 //! Replays the committed corpus of every fuzz target (`stun/fuzz`) on stable.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
 #[path = "../fuzz/src/lib.rs"]

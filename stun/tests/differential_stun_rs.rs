@@ -1,5 +1,6 @@
 //! The codec against `stun-rs`, both ways: what one writes the other reads, byte for byte the same.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
 mod model;

@@ -1,6 +1,7 @@
 //! The codec against `stun-types`, both ways: the frame, integrity, fingerprint, and the attributes
 //! of RFC 8489, which are all that it knows.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
 mod model;

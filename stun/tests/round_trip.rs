@@ -1,5 +1,6 @@
 //! Whatever is written is read back, and nothing that is read makes the codec panic.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
 #[path = "../fuzz/src/lib.rs"]

@@ -3,6 +3,7 @@
 //! Each is read, verified, and built again from its values: byte for byte, but for the padding that
 //! RFC 5769 deliberately fills with blanks.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
