@@ -26,14 +26,16 @@ impl Server {
             IndicationError::UnknownRequired => DropReason::UnknownAttribute,
             _ => DropReason::BadIndication,
         })?;
-        // RFC 8656 §11.2: where DF cannot be set, DONT-FRAGMENT is an unknown attribute.
-        if dont_fragment {
-            return Err(DropReason::UnknownAttribute);
-        }
         let index = self.find(client, now).ok_or(DropReason::NoAllocation)?;
         let allocation = &mut self.allocations[index];
         if !allocation.is_of_family(peer) {
             return Err(DropReason::PeerFamilyMismatch);
+        }
+        // RFC 8656 §11.2: where DF cannot be set, DONT-FRAGMENT is an unknown attribute; §13.1 to
+        // §13.3: between UDP and UDP with IPv6 on either side it "MUST be ignored by the server".
+        let ignored = !client.transport.is_stream() && (client.addr.is_ipv6() || peer.is_ipv6());
+        if dont_fragment && !ignored {
+            return Err(DropReason::UnknownAttribute);
         }
         let permission = allocation
             .permissions

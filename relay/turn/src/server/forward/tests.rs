@@ -275,6 +275,36 @@ fn an_indication_that_is_not_in_order_is_dropped() {
     assert_eq!(node.dropped(&alice, &data), DropReason::UnexpectedClass);
 }
 
+// RFC 8656 §13.1 to §13.3: "the DONT-FRAGMENT attribute MUST be ignored by the server".
+#[test]
+fn dont_fragment_is_ignored_where_ipv6_is_on_either_side() {
+    let send = |node: &mut Node, caller: &mut Caller, peer: &str| {
+        let peer = XorPeerAddress(addr(peer));
+        let packet = caller.indication(Method::SEND, |writer| {
+            writer.attr(&peer)?;
+            writer.attr(&DontFragment)?;
+            writer.attr(&Data(b"x"))
+        });
+        node.send(caller, &packet)
+    };
+    let mut node = Node::default();
+    let mut v6_client = Caller::new("[2620:99::1]:5000", "alice", "alice's");
+    node.allocate(&mut v6_client);
+    assert_eq!(node.permit(&mut v6_client, PEER), 0);
+    assert!(matches!(
+        send(&mut node, &mut v6_client, PEER),
+        Verdict::ToPeer { .. }
+    ));
+
+    let mut v6_relay = Caller::bob();
+    let family = sterna_stun::attr::RequestedAddressFamily(sterna_stun::attr::AddressFamily::Ipv6);
+    node.allocate_with(&mut v6_relay, |writer| writer.attr(&family))
+        .expect("served");
+    assert_eq!(node.permit(&mut v6_relay, "[2606:4700::1]:0"), 0);
+    let verdict = send(&mut node, &mut v6_relay, "[2606:4700::1]:5000");
+    assert!(matches!(verdict, Verdict::ToPeer { .. }));
+}
+
 #[test]
 fn a_peer_without_a_permission_or_with_port_zero_is_dropped() {
     let mut node = Node::default();
