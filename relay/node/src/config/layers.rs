@@ -15,7 +15,7 @@ use super::keys::{self, KEYS, Key, SECTIONS};
 use super::spelling;
 
 /// Variables with our prefix that are no keys.
-const OTHER_VARIABLES: &[&str] = &["STERNA_CONFIG"];
+const OTHER_VARIABLES: &[&str] = &["STERNA_CONFIG", "STERNA_BENCH_SECRET"];
 
 /// Where each key that is set was set.
 pub(super) type Origins = BTreeMap<&'static str, Source>;

@@ -92,7 +92,7 @@ fn an_unknown_flag_or_variable_is_an_error_too() {
 }
 
 #[test]
-fn variables_that_container_platforms_set_for_a_service_of_our_name_are_left_alone() {
+fn variables_of_container_platforms_and_of_other_commands_are_left_alone() {
     let env = [
         ("STERNA_SERVICE_HOST", "10.0.0.1"),
         ("STERNA_SERVICE_PORT", "3478"),
@@ -101,6 +101,7 @@ fn variables_that_container_platforms_set_for_a_service_of_our_name_are_left_alo
         ("STERNA_PORT_3478_UDP", "udp://10.0.0.1:3478"),
         ("STERNA_PORT_3478_UDP_ADDR", "10.0.0.1"),
         ("STERNA_CONFIG", "/etc/sterna/node.toml"),
+        ("STERNA_BENCH_SECRET", "of the load generator"),
         ("STERNA_AUTH_USERS", "alice:wonderland"),
     ];
     let env = env
