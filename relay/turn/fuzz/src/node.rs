@@ -104,6 +104,7 @@ impl Node {
             users: Arc::new(Users::new(REALM, [("alice", "a"), ("bob", "b")])),
             secrets: vec!["secret".into()],
             open_relay: false,
+            rfc5766_channels: false,
             nonce_keys: NonceKeys::new(NonceKey::new(1, &[7; 32]), None),
             epoch: Epoch {
                 instant: now,

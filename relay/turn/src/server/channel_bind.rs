@@ -41,7 +41,9 @@ impl Server {
         let (Some(number), Some(XorPeerAddress(peer))) = (number, peer) else {
             return Err(Refusal::BAD_REQUEST);
         };
-        if !number.is_valid() && !(self.config.rfc5766_channels && number.is_valid_rfc5766()) {
+        let in_range =
+            number.is_valid() || (self.config.rfc5766_channels && number.is_valid_rfc5766());
+        if !in_range {
             return Err(Refusal::BAD_REQUEST);
         }
         let ChannelNumber(number) = number;
