@@ -328,7 +328,7 @@ impl Engine for MmsgEngine {
     }
 
     fn buffers_free(&self) -> usize {
-        self.core.pool.free_count()
+        self.core.pool.free_count() + self.receiver.prepared()
     }
 
     fn budget(&self) -> Vec<BudgetLine> {

@@ -13,18 +13,24 @@ use crate::receive::{Control, whole};
 use crate::slots::overflow_since;
 use crate::sockaddr;
 
+// Stands in a place whose buffer went to the batch.
+const HANDED_OUT: u32 = u32::MAX;
+
 /// Where the kernel writes addresses and control messages: one burst of one socket.
+///
+/// The places stay prepared between bursts, each with its buffer. A burst of one packet, which is
+/// the rule where flows are many, costs the preparation of one place.
 pub(super) struct Receiver {
     headers: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
     names: Box<[[u8; 28]]>,
     controls: Box<[[u64; CONTROL_BYTES / 8]]>,
+    // The buffer of each prepared place, from the first on.
     buffers: Vec<u32>,
 }
 
 // SAFETY: the pointers in headers and vectors point into the other tables of this very value, whose
-// memory does not move with it, and into buffers of the engine's pool; they are set anew before
-// every use.
+// memory does not move with it, and into buffers that it took from the engine's pool.
 unsafe impl Send for Receiver {}
 
 impl Receiver {
@@ -56,23 +62,25 @@ impl Receiver {
         }
     }
 
-    /// Points the first headers at the buffers that were taken.
-    fn point(&mut self, start: impl Fn(u32) -> *mut u8, payload_bytes: usize) {
-        for (i, &buffer) in self.buffers.iter().enumerate() {
-            self.vectors[i] = libc::iovec {
-                iov_base: start(buffer).wrapping_add(HEADROOM_BYTES).cast(),
-                iov_len: payload_bytes,
-            };
-            let header = &mut self.headers[i].msg_hdr;
-            header.msg_name = self.names[i].as_mut_ptr().cast();
-            header.msg_namelen = 28;
-            header.msg_iov = &raw mut self.vectors[i];
-            header.msg_iovlen = 1;
-            header.msg_control = self.controls[i].as_mut_ptr().cast();
-            header.msg_controllen = CONTROL_BYTES as _;
-            header.msg_flags = 0;
-            self.headers[i].msg_len = 0;
-        }
+    /// Buffers that wait in prepared places.
+    pub(super) fn prepared(&self) -> usize {
+        self.buffers.len()
+    }
+
+    /// Prepares a place for the next receive, with the buffer that starts there.
+    fn prepare(&mut self, place: usize, start: *mut u8, payload_bytes: usize) {
+        self.vectors[place] = libc::iovec {
+            iov_base: start.wrapping_add(HEADROOM_BYTES).cast(),
+            iov_len: payload_bytes,
+        };
+        let header = &mut self.headers[place].msg_hdr;
+        header.msg_name = self.names[place].as_mut_ptr().cast();
+        header.msg_namelen = 28;
+        header.msg_iov = &raw mut self.vectors[place];
+        header.msg_iovlen = 1;
+        header.msg_control = self.controls[place].as_mut_ptr().cast();
+        header.msg_controllen = CONTROL_BYTES as _;
+        header.msg_flags = 0;
     }
 }
 
@@ -85,7 +93,7 @@ impl MmsgEngine {
                 self.core.waker.clear_event();
                 continue;
             }
-            if self.core.pool.free_count() == 0 {
+            if self.core.pool.free_count() + self.receiver.prepared() == 0 {
                 // The sockets keep their packets, and `epoll` will report them again.
                 return;
             }
@@ -111,17 +119,15 @@ impl MmsgEngine {
     fn receive_burst(&mut self, port: Port, fd: i32) {
         let pool = &mut self.core.pool;
         let receiver = &mut self.receiver;
-        while receiver.buffers.len() < RECEIVE_BURST_MAX {
+        let payload_bytes = self.core.config.payload_bytes();
+        while receiver.prepared() < RECEIVE_BURST_MAX {
             let Some(buffer) = pool.take() else { break };
             receiver.buffers.push(buffer);
+            receiver.prepare(receiver.prepared() - 1, pool.start(buffer), payload_bytes);
         }
-        receiver.point(
-            |buffer| pool.start(buffer),
-            self.core.config.payload_bytes(),
-        );
         let count = libc::c_uint::try_from(receiver.buffers.len()).unwrap_or(0);
-        // SAFETY: the first `count` headers point at tables of the receiver and at buffers taken
-        // from the pool, which nobody else reads or writes; all outlive the call. Non-blocking.
+        // SAFETY: the first `count` headers are prepared: they point at tables of the receiver and at
+        // buffers taken from the pool, which nobody else reads or writes; all outlive the call. Non-blocking.
         let got = unsafe {
             libc::recvmmsg(
                 fd,
@@ -137,17 +143,25 @@ impl MmsgEngine {
             }
             0
         });
-        if got == self.receiver.buffers.len() && self.core.pool.free_count() == 0 {
+        if got == self.receiver.prepared() && self.core.pool.free_count() == 0 {
             // There may be more, and there is no buffer for it.
             self.core.counters.buffers_exhausted += 1;
         }
-        for i in 0..self.receiver.buffers.len() {
-            let buffer = self.receiver.buffers[i];
-            if i >= got || !self.take_message(i, buffer, port) {
-                self.core.pool.put_back(buffer);
+        for place in 0..got {
+            if self.take_message(place, self.receiver.buffers[place], port) {
+                self.receiver.buffers[place] = HANDED_OUT;
             }
         }
-        self.receiver.buffers.clear();
+        // Backwards, so that whatever moves into a gap is prepared or done.
+        for place in (0..got).rev() {
+            let receiver = &mut self.receiver;
+            if receiver.buffers[place] == HANDED_OUT {
+                receiver.buffers.swap_remove(place);
+            }
+            if let Some(&buffer) = receiver.buffers.get(place) {
+                receiver.prepare(place, self.core.pool.start(buffer), payload_bytes);
+            }
+        }
     }
 
     /// Takes the `i`th message of a burst; `false`: its buffer is free again.
