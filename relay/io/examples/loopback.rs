@@ -3,7 +3,8 @@
 //!     cargo run --profile dist -p sterna-io --example loopback [seconds a round] [rounds]
 //!
 //! One thread is the worker: it takes packets at a listener and sends them on from a hundred relay
-//! ports, without their first four bytes. The other is clients and peer. On the loopback the whole
+//! ports without their first four bytes (up), or the other way with four bytes more (down). The
+//! other thread is clients and peer. On the loopback the whole
 //! way of a packet, the receiver's side included, is billed to the thread that sends it, so the
 //! worker's processor time holds one transmit and one receive of the kernel a packet.
 
@@ -31,16 +32,17 @@ fn main() {
     let rounds = args.next().unwrap_or(3);
     raise_descriptor_limit().expect("a limit");
     println!("{FLOWS} flows, {PAYLOAD_BYTES} bytes; the worker's ns a packet (kpps), each round");
-    for burst in [1, 2, 8] {
+    for (up, burst) in [(true, 1), (true, 2), (true, 8), (false, 1), (false, 8)] {
         let mut lines = [String::new(), String::new()];
         for _ in 0..rounds {
             for (line, kind) in lines.iter_mut().zip([EngineKind::Uring, EngineKind::Mmsg]) {
-                let (ns, kpps) = forward(kind, burst, round);
+                let (ns, kpps) = forward(kind, up, burst, round);
                 line.push_str(&format!(" {ns:>7.0} ({kpps:>4.0})"));
             }
         }
-        println!("bursts of {burst}: uring{}", lines[0]);
-        println!("bursts of {burst}: mmsg {}", lines[1]);
+        let way = if up { "up" } else { "down" };
+        println!("{way}, bursts of {burst}: uring{}", lines[0]);
+        println!("{way}, bursts of {burst}: mmsg {}", lines[1]);
     }
     for _ in 0..rounds {
         let [uring, mmsg] = [EngineKind::Uring, EngineKind::Mmsg].map(open_and_close);
@@ -62,7 +64,7 @@ fn make(kind: EngineKind) -> Box<dyn Engine> {
 }
 
 /// Processor time of the worker a packet in ns, and thousands of packets a second.
-fn forward(kind: EngineKind, burst: usize, duration: Duration) -> (f64, f64) {
+fn forward(kind: EngineKind, up: bool, burst: usize, duration: Duration) -> (f64, f64) {
     let listener = bind_listener(any(), false, 4 << 20).expect("a free port");
     let to = listener.local_addr().expect("bound");
     let sink = bind_relay(any(), 4 << 20).expect("a free port");
@@ -74,15 +76,29 @@ fn forward(kind: EngineKind, burst: usize, duration: Duration) -> (f64, f64) {
         .iter()
         .map(|client| client.local_addr().expect("bound"))
         .collect();
+    let relays: Vec<_> = (0..FLOWS)
+        .map(|_| bind_relay(any(), 1 << 20).expect("a port"))
+        .collect();
+    let targets: Vec<_> = relays
+        .iter()
+        .map(|relay| {
+            if up {
+                to
+            } else {
+                relay.local_addr().expect("bound")
+            }
+        })
+        .collect();
     let stop = Arc::new(AtomicBool::new(false));
     let worker = thread::spawn({
         let stop = Arc::clone(&stop);
         move || {
             let mut engine = make(kind);
-            engine.add_listener(listener).expect("room");
+            let listener = Port::Listener(engine.add_listener(listener).expect("room"));
             let ports: HashMap<_, _> = addrs
                 .iter()
-                .map(|addr| (*addr, engine.open_relay(any()).expect("a free port")))
+                .zip(relays)
+                .map(|(addr, relay)| (*addr, engine.adopt_relay(relay).expect("room")))
                 .collect();
             let start = cpu_time();
             while !stop.load(Ordering::Relaxed) {
@@ -94,8 +110,12 @@ fn forward(kind: EngineKind, burst: usize, duration: Duration) -> (f64, f64) {
                         continue;
                     };
                     for packet in train.segments() {
-                        let payload = packet.slice(4..packet.len());
-                        engine.send(Port::Relay(*port), peer, &[], payload, 0);
+                        if up {
+                            let payload = packet.slice(4..packet.len());
+                            engine.send(Port::Relay(*port), peer, &[], payload, 0);
+                        } else {
+                            engine.send(listener, peer, &[0x40; 4], packet, 0);
+                        }
                     }
                 }
             }
@@ -103,7 +123,7 @@ fn forward(kind: EngineKind, burst: usize, duration: Duration) -> (f64, f64) {
         }
     });
     let start = Instant::now();
-    drive(clients, sink, to, burst, duration);
+    drive(clients, sink, &targets, burst, duration);
     let elapsed = start.elapsed();
     stop.store(true, Ordering::Relaxed);
     let (cpu, counters) = worker.join().expect("no panic");
@@ -117,7 +137,13 @@ fn forward(kind: EngineKind, burst: usize, duration: Duration) -> (f64, f64) {
 
 /// Clients and peer on an engine of their own. Keeps so many packets under way, the flows taking
 /// turns after each burst.
-fn drive(clients: Vec<UdpSocket>, sink: UdpSocket, to: SocketAddr, burst: usize, time: Duration) {
+fn drive(
+    clients: Vec<UdpSocket>,
+    sink: UdpSocket,
+    targets: &[SocketAddr],
+    burst: usize,
+    time: Duration,
+) {
     let mut engine = MmsgEngine::new(Config::default()).expect("sockets");
     engine.add_listener(sink).expect("room");
     let clients: Vec<_> = clients
@@ -131,7 +157,7 @@ fn drive(clients: Vec<UdpSocket>, sink: UdpSocket, to: SocketAddr, burst: usize,
         while outstanding + burst <= OUTSTANDING_MAX {
             flow = (flow + 1) % clients.len();
             for _ in 0..burst {
-                engine.send_copy(Port::Relay(clients[flow]), to, &[], &bytes, 0);
+                engine.send_copy(Port::Relay(clients[flow]), targets[flow], &[], &bytes, 0);
             }
             outstanding += burst;
         }
@@ -140,11 +166,7 @@ fn drive(clients: Vec<UdpSocket>, sink: UdpSocket, to: SocketAddr, burst: usize,
             .expect("a turn");
         let mut arrived = 0;
         while let Some(train) = engine.next_train() {
-            assert!(
-                train
-                    .segments()
-                    .all(|packet| packet.len() == PAYLOAD_BYTES - 4)
-            );
+            assert_eq!(train.stride.abs_diff(PAYLOAD_BYTES), 4);
             arrived += train.segments().count();
         }
         // What was lost is not waited for.
