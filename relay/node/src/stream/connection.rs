@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::cork::Cork;
 use super::counters::{CutReason, Tally, add};
 use super::out::{Batch, Outgoing, queue};
 use super::{Protocols, StreamLimits, StreamSink};
@@ -62,7 +63,7 @@ pub(super) struct Context<S> {
 /// A connection whose protocol is known.
 enum Entered {
     Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Cork<TcpStream>>>),
 }
 
 impl<S: StreamSink> Context<S> {
@@ -105,7 +106,7 @@ impl<S: StreamSink> Context<S> {
         match (first[0], self.protocols) {
             (TLS_HANDSHAKE, _) => {
                 let limit = Duration::from_secs(self.limits.handshake_s.into());
-                match timeout(limit, self.tls.accept(socket)).await {
+                match timeout(limit, self.tls.accept(Cork::new(socket))).await {
                     Err(_elapsed) => Err(End::Cut(CutReason::HandshakeTimeout)),
                     Ok(Err(_)) => Err(End::Cut(CutReason::HandshakeFailed)),
                     Ok(Ok(socket)) => Ok(Entered::Tls(Box::new(socket))),
@@ -124,7 +125,13 @@ impl<S: StreamSink> Context<S> {
         let (mut reader, mut writer) = tokio::io::split(socket);
         let stall = Duration::from_secs(self.limits.write_stall_s.into());
         let end = {
-            let mut writing = pin!(write(&mut writer, &outgoing, stall, &self.tally));
+            let mut writing = pin!(write(
+                &mut writer,
+                client.transport,
+                &outgoing,
+                stall,
+                &self.tally
+            ));
             let reading = read(
                 &mut reader,
                 client,
@@ -260,6 +267,7 @@ fn take_frame(pending: &mut BytesMut, len: usize) -> Bytes {
 /// Writes what the worker queues until there is no more.
 async fn write(
     writer: &mut (impl AsyncWrite + Unpin),
+    transport: Transport,
     outgoing: &Outgoing,
     stall: Duration,
     tally: &Tally,
@@ -269,19 +277,29 @@ async fn write(
         add(&tally.frames_dropped, batch.dropped);
         let mut rest = &batch.bytes[batch.start..];
         let len = rest.len();
-        while !rest.is_empty() {
-            match timeout(stall, writer.write(rest)).await {
-                Err(_elapsed) => return End::Cut(CutReason::Stalled),
-                Ok(Err(_) | Ok(0)) => return End::Closed,
-                Ok(Ok(written)) => rest = &rest[written..],
+        // A record of TLS carries one frame; TCP takes all of them at once.
+        for frame in &batch.frames {
+            let piece = if transport == Transport::Tls {
+                *frame
+            } else {
+                rest.len()
+            };
+            let (mut now, later) = rest.split_at(piece);
+            while !now.is_empty() {
+                match timeout(stall, writer.write(now)).await {
+                    Err(_elapsed) => return End::Cut(CutReason::Stalled),
+                    Ok(Err(_) | Ok(0)) => return End::Closed,
+                    Ok(Ok(written)) => now = &now[written..],
+                }
             }
+            rest = later;
         }
         match timeout(stall, writer.flush()).await {
             Err(_elapsed) => return End::Cut(CutReason::Stalled),
             Ok(Err(_)) => return End::Closed,
             Ok(Ok(())) => {}
         }
-        add(&tally.frames_out, batch.frames);
+        add(&tally.frames_out, batch.frames.len() as u64);
         add(&tally.bytes_out, len as u64);
     }
     End::Closed

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 mod admission;
 mod connection;
+mod cork;
 mod counters;
 mod listener;
 mod out;

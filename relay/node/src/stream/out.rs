@@ -31,7 +31,8 @@ pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
     /// Where the first frame begins; what is before was dropped.
     pub(super) start: usize,
-    pub(super) frames: u64,
+    /// The length of each frame.
+    pub(super) frames: VecDeque<usize>,
     /// Frames that were dropped since the last batch.
     pub(super) dropped: u64,
 }
@@ -208,9 +209,9 @@ impl Queue {
         }
         std::mem::swap(&mut batch.bytes, &mut self.bytes);
         batch.start = std::mem::take(&mut self.start);
-        batch.frames = self.frames.len() as u64;
+        batch.frames.clear();
+        std::mem::swap(&mut batch.frames, &mut self.frames);
         batch.dropped = std::mem::take(&mut self.dropped);
-        self.frames.clear();
         true
     }
 }
@@ -257,7 +258,7 @@ mod tests {
             panic!("no batch")
         };
         assert_eq!(&batch.bytes[batch.start..], b"bbbbcccccc");
-        assert_eq!((batch.frames, batch.dropped), (2, 1));
+        assert_eq!((batch.frames.len(), batch.dropped), (2, 1));
     }
 
     #[test]
@@ -268,7 +269,7 @@ mod tests {
         let Poll::Ready(Some(batch)) = take(&outgoing) else {
             panic!("no batch")
         };
-        assert_eq!((batch.frames, batch.dropped), (1, 1));
+        assert_eq!((batch.frames.len(), batch.dropped), (1, 1));
     }
 
     #[test]
