@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use sterna_relay::config::{self, Config, ConfigError};
+use sterna_relay::tls;
 
 use crate::Failure;
 use crate::cli::{ConfigArgs, ConfigCommand};
@@ -33,27 +34,39 @@ pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
 }
 
 fn check(source: &ConfigArgs, json: bool) -> Result<(), Failure> {
-    let loaded = load(source);
+    let (problems, warnings) = findings(source);
     if json {
-        let (problems, warnings) = match &loaded {
-            Ok(config) => (Vec::new(), config.warnings()),
-            Err(error) => (
-                error.problems.iter().map(ToString::to_string).collect(),
-                Vec::new(),
-            ),
-        };
         print_json(
-            &json!({ "valid": loaded.is_ok(), "problems": problems, "warnings": warnings }),
+            &json!({ "valid": problems.is_empty(), "problems": problems, "warnings": warnings }),
         )?;
     }
-    let config = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
+    if !problems.is_empty() {
+        return Err(Failure::Usage(problems.join("\n")));
+    }
     if !json {
-        for warning in config.warnings() {
+        for warning in warnings {
             println!("warning: {warning}");
         }
         println!("the configuration is valid");
     }
     Ok(())
+}
+
+/// Problems and warnings, those of the certificate's files included.
+fn findings(source: &ConfigArgs) -> (Vec<String>, Vec<String>) {
+    let config = match load(source) {
+        Ok(config) => config,
+        Err(error) => {
+            let problems = error.problems.iter().map(ToString::to_string).collect();
+            return (problems, Vec::new());
+        }
+    };
+    let mut warnings = config.warnings();
+    match tls::check(&config.tls) {
+        Ok(warning) => warnings.extend(warning.map(str::to_owned)),
+        Err(error) => return (vec![error.to_string()], warnings),
+    }
+    (Vec::new(), warnings)
 }
 
 fn explain(key: Option<&str>, json: bool) -> Result<(), Failure> {

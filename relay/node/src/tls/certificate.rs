@@ -29,6 +29,22 @@ pub struct CertificateInfo {
     pub not_after_unix_s: i64,
 }
 
+impl CertificateInfo {
+    /// What clients will hold against it at a time, in seconds since 1970.
+    pub fn warning(&self, now_unix_s: i64) -> Option<&'static str> {
+        if now_unix_s > self.not_after_unix_s {
+            Some("the TLS certificate has expired: clients refuse it; renew it and reload")
+        } else if now_unix_s < self.not_before_unix_s {
+            Some(
+                "the TLS certificate is not valid yet: clients refuse it; check the clock and the \
+                 certificate",
+            )
+        } else {
+            None
+        }
+    }
+}
+
 /// A certificate that can be served.
 #[derive(Debug)]
 pub(super) struct Identity {

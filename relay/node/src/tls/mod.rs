@@ -144,15 +144,30 @@ fn say(certificate: &CertificateInfo) {
     } else {
         info!(%sha256, subject = %certificate.subject, "TLS serves the configured certificate");
     }
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
-    if now > certificate.not_after_unix_s {
-        warn!(%sha256, "the TLS certificate has expired: clients refuse it; renew it and reload");
-    } else if now < certificate.not_before_unix_s {
-        warn!(%sha256, "the TLS certificate is not valid yet: clients refuse it; check the clock and the certificate");
+    if let Some(warning) = certificate.warning(unix_s()) {
+        warn!(%sha256, "{warning}");
     }
+}
+
+fn unix_s() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+/// Reads the configured certificate as the node would, without making one where none is configured;
+/// what the node would warn of.
+///
+/// # Errors
+/// What is wrong with the files, with the remedy.
+pub fn check(tls: &config::Tls) -> Result<Option<&'static str>, TlsError> {
+    let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else {
+        return Ok(None);
+    };
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let identity = Identity::from_files(certificate, key, &provider)?;
+    Ok(identity.info.warning(unix_s()))
 }
 
 #[cfg(test)]

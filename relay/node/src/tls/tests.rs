@@ -124,7 +124,19 @@ fn files_that_hold_something_else_are_named() {
 #[test]
 fn an_expired_certificate_is_served_all_the_same() {
     let (certificate, key) = pair((2020, 2021));
-    load(&files(&certificate, &key).config).unwrap();
+    let files = files(&certificate, &key);
+    load(&files.config).unwrap();
+    let warning = check(&files.config).unwrap().unwrap();
+    assert!(warning.contains("has expired"), "{warning}");
+}
+
+#[test]
+fn a_check_reads_the_files_and_makes_none() {
+    let (certificate, key) = pair((2020, 2090));
+    assert_eq!(check(&files(&certificate, &key).config).unwrap(), None);
+    assert_eq!(check(&config::Tls::default()).unwrap(), None);
+    let (_, other) = pair((2020, 2090));
+    check(&files(&certificate, &other).config).unwrap_err();
 }
 
 #[test]
