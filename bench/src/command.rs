@@ -6,6 +6,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use crate::alloc::{self, AllocArgs};
+use crate::baseline::{self, BaselineArgs};
 use crate::stun::{self, StunArgs};
 use crate::turn::{self, TurnArgs};
 
@@ -18,6 +19,8 @@ pub enum BenchCommand {
     Stun(StunArgs),
     /// Make allocations and give them back, as fast as a TURN server can.
     Alloc(AllocArgs),
+    /// Forward for installed flows on another runtime, as a yardstick.
+    Baseline(BaselineArgs),
 }
 
 impl BenchCommand {
@@ -29,6 +32,7 @@ impl BenchCommand {
             Self::Turn(args) => turn::run(args).map(|report| print(&report, args.json)),
             Self::Stun(args) => stun::run(args).map(|report| print(&report, args.json)),
             Self::Alloc(args) => alloc::run(args).map(|report| print(&report, args.json)),
+            Self::Baseline(args) => baseline::run(args),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,

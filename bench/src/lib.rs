@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`self_check`] | whether a node relays, over each of its transports | `sterna`, at its start |
 //! | [`alloc`] | allocations made and given back | `sterna bench alloc` |
+//! | [`baseline`] | the forwarding loop on other runtimes | `sterna bench baseline` |
 //! | [`stun`] | Bindings | `sterna bench stun` |
 //! | [`turn`] | packets through any TURN server, each accounted for | `sterna bench turn` |
 //!
@@ -11,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alloc;
+pub mod baseline;
 mod command;
 mod engine;
 mod error;
