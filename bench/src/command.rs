@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::alloc::{self, AllocArgs};
 use crate::baseline::{self, BaselineArgs};
+use crate::compare::{self, CompareArgs};
 use crate::stun::{self, StunArgs};
 use crate::turn::{self, TurnArgs};
 
@@ -19,6 +20,8 @@ pub enum BenchCommand {
     Stun(StunArgs),
     /// Make allocations and give them back, as fast as a TURN server can.
     Alloc(AllocArgs),
+    /// Measure Sterna beside coturn on this host, and write the table.
+    Compare(CompareArgs),
     /// Forward for installed flows on another runtime, as a yardstick.
     Baseline(BaselineArgs),
 }
@@ -32,6 +35,7 @@ impl BenchCommand {
             Self::Turn(args) => turn::run(args).map(|report| print(&report, args.json)),
             Self::Stun(args) => stun::run(args).map(|report| print(&report, args.json)),
             Self::Alloc(args) => alloc::run(args).map(|report| print(&report, args.json)),
+            Self::Compare(args) => compare::run(args),
             Self::Baseline(args) => baseline::run(args),
         };
         match done {

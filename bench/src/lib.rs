@@ -5,6 +5,7 @@
 //! | [`self_check`] | whether a node relays, over each of its transports | `sterna`, at its start |
 //! | [`alloc`] | allocations made and given back | `sterna bench alloc` |
 //! | [`baseline`] | the forwarding loop on other runtimes | `sterna bench baseline` |
+//! | [`compare`] | Sterna beside coturn and the bare loops | `sterna bench compare` |
 //! | [`stun`] | Bindings | `sterna bench stun` |
 //! | [`turn`] | packets through any TURN server, each accounted for | `sterna bench turn` |
 //!
@@ -14,6 +15,7 @@
 pub mod alloc;
 pub mod baseline;
 mod command;
+pub mod compare;
 mod engine;
 mod error;
 mod ledger;

@@ -14,3 +14,7 @@ pub(crate) const STREAM_BATCH_BYTES: usize = 16 * 1024;
 
 /// Client ports that are given up because the server still knows an allocation of theirs.
 pub(crate) const MOVES_MAX: usize = 10_000;
+
+/// Bursts that leave before the generator looks at what has arrived, so that a rate beyond its means
+/// makes it late and not deaf.
+pub(crate) const BURSTS_PER_TURN_MAX: usize = 256;

@@ -15,6 +15,7 @@ use sterna_stun::writer::MessageWriter;
 use crate::BenchError;
 use crate::engine::{self, EngineArg, bind_udp};
 use crate::ledger::GIVE_UP_AFTER;
+use crate::limits::BURSTS_PER_TURN_MAX;
 use crate::report::{Latency, LatencySummary, Totals, per_second};
 use crate::target::{Target, Transport, local_addr_towards};
 use crate::turn::{WatchedReport, pace::Pace, seconds};
@@ -206,7 +207,10 @@ impl Asker {
         let end = Instant::now() + time;
         while Instant::now() < end {
             let mut now_ns = self.elapsed_ns();
-            while self.pace.take(now_ns) {
+            for _ in 0..BURSTS_PER_TURN_MAX {
+                if !self.pace.take(now_ns) {
+                    break;
+                }
                 self.ask(now_ns)?;
                 now_ns = self.elapsed_ns();
             }

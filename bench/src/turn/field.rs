@@ -14,7 +14,7 @@ use super::{Method, Mode, Preinstalled};
 use crate::BenchError;
 use crate::engine::bind_udp;
 use crate::ledger::{Arrival, Ledger};
-use crate::limits::{MOVES_MAX, SETUP_WINDOW};
+use crate::limits::{BURSTS_PER_TURN_MAX, MOVES_MAX, SETUP_WINDOW};
 use crate::packet::filling;
 use crate::session::name_of;
 
@@ -179,17 +179,18 @@ impl Field {
         Ok(())
     }
 
-    /// Sends what may leave now.
+    /// Sends what may leave now, or a good part of it.
     pub(super) fn send_bursts(&mut self, pace: &mut Pace) -> Result<(), BenchError> {
-        loop {
+        for _ in 0..BURSTS_PER_TURN_MAX {
             let now_ns = self.elapsed_ns();
             if !pace.take(now_ns) {
-                return Ok(());
+                break;
             }
             let flow = self.cursor.send;
             self.cursor.send = (flow + 1) % self.flows.len();
             self.send_burst(now_ns, flow)?;
         }
+        Ok(())
     }
 
     fn send_burst(&mut self, now_ns: u64, index: usize) -> Result<(), BenchError> {

@@ -20,7 +20,7 @@ use super::{Method, Mode, Outcome, TurnArgs};
 use crate::BenchError;
 use crate::engine::bind_udp;
 use crate::ledger::{Arrival, GIVE_UP_AFTER, Ledger};
-use crate::limits::SETUP_WINDOW;
+use crate::limits::{BURSTS_PER_TURN_MAX, SETUP_WINDOW};
 use crate::packet::filling;
 use crate::session::Session;
 use crate::target::local_addr_towards;
@@ -261,7 +261,10 @@ impl Sender<'_> {
             if Instant::now() >= end {
                 return Ok(());
             }
-            while pace.take(self.shared.elapsed_ns()) {
+            for _ in 0..BURSTS_PER_TURN_MAX {
+                if !pace.take(self.shared.elapsed_ns()) {
+                    break;
+                }
                 if !self.send_burst().await? {
                     pace.returned(1);
                     break;

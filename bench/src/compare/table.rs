@@ -1,0 +1,269 @@
+//! Medians and spread of all rounds, as Markdown.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use super::CompareArgs;
+use super::rows::{Row, generator_line};
+use super::server::Variant;
+use crate::BenchError;
+
+/// All figures of a comparison.
+#[derive(Debug)]
+pub(super) struct Table {
+    variants: Vec<Variant>,
+    rows: Vec<Row>,
+    cells: Vec<Cell>,
+}
+
+#[derive(Debug)]
+struct Cell {
+    variant: Variant,
+    row: Row,
+    /// One entry a round.
+    rounds: Vec<Vec<f64>>,
+    failures: Vec<String>,
+}
+
+impl Table {
+    pub(super) fn new(variants: &[Variant], rows: &[Row]) -> Self {
+        let cells = rows.iter().flat_map(|row| {
+            let cell = |variant: &Variant| Cell {
+                variant: *variant,
+                row: *row,
+                rounds: Vec::new(),
+                failures: Vec::new(),
+            };
+            variants.iter().map(cell)
+        });
+        Self {
+            variants: variants.to_vec(),
+            rows: rows.to_vec(),
+            cells: cells.collect(),
+        }
+    }
+
+    pub(super) fn add(&mut self, variant: Variant, row: Row, figures: Vec<f64>) {
+        if let Some(cell) = self.cell_mut(variant, row) {
+            cell.rounds.push(figures);
+        }
+    }
+
+    pub(super) fn fail(&mut self, variant: Variant, row: Row, error: &BenchError) {
+        eprintln!("{variant}, {row}: {error}");
+        if let Some(cell) = self.cell_mut(variant, row) {
+            cell.failures.push(error.to_string());
+        }
+    }
+
+    fn cell_mut(&mut self, variant: Variant, row: Row) -> Option<&mut Cell> {
+        self.cells
+            .iter_mut()
+            .find(|cell| cell.variant == variant && cell.row == row)
+    }
+
+    fn cell(&self, variant: Variant, row: Row) -> Option<&Cell> {
+        self.cells
+            .iter()
+            .find(|cell| cell.variant == variant && cell.row == row)
+    }
+
+    pub(super) fn to_markdown(&self, args: &CompareArgs) -> String {
+        let mut text = String::new();
+        self.write(&mut text, args)
+            .expect("invariant: writing to a String cannot fail");
+        text
+    }
+
+    fn write(&self, text: &mut String, args: &CompareArgs) -> std::fmt::Result {
+        writeln!(text, "# Results\n")?;
+        writeln!(
+            text,
+            "Written by `cargo xtask bench compare`; `bench/README.md` says what is measured and how."
+        )?;
+        writeln!(
+            text,
+            "Ratios carry over to other machines, nanoseconds do not.\n"
+        )?;
+        writeln!(text, "{}\n", host(args))?;
+        for row in &self.rows {
+            self.write_row(text, *row, args)?;
+        }
+        Ok(())
+    }
+
+    fn write_row(&self, text: &mut String, row: Row, args: &CompareArgs) -> std::fmt::Result {
+        writeln!(
+            text,
+            "## {}{}\n",
+            row.to_string()[..1].to_uppercase(),
+            &row.to_string()[1..]
+        )?;
+        writeln!(text, "`sterna {}`\n", generator_line(row, args.duration))?;
+        if let Some(bar) = row.bar() {
+            writeln!(text, "The bar: at least {bar} times less than coturn.\n")?;
+        }
+        let heads = row
+            .figures()
+            .iter()
+            .map(|(name, unit)| format!("{name} ({unit})"));
+        writeln!(
+            text,
+            "| server | {} | times less than coturn |",
+            heads.collect::<Vec<_>>().join(" | ")
+        )?;
+        writeln!(text, "|---|{}---|", "---|".repeat(row.figures().len()))?;
+        let coturn = self
+            .cell(Variant::Coturn, row)
+            .and_then(|cell| cell.median(0));
+        for variant in self
+            .variants
+            .iter()
+            .filter(|variant| row.applies_to(**variant))
+        {
+            if let Some(cell) = self.cell(*variant, row) {
+                cell.write(text, coturn)?;
+            }
+        }
+        writeln!(text)
+    }
+}
+
+impl Cell {
+    fn write(&self, text: &mut String, coturn: Option<f64>) -> std::fmt::Result {
+        write!(text, "| {} |", self.variant)?;
+        if self.rounds.is_empty() {
+            let why = self.failures.first().map_or("not measured", String::as_str);
+            return writeln!(text, " {} |", why.replace(['|', '\n'], " "));
+        }
+        for index in 0..self.row.figures().len() {
+            write!(text, " {} |", self.figure(index))?;
+        }
+        let ratio = coturn
+            .zip(self.median(0))
+            .map(|(theirs, ours)| theirs / ours);
+        match ratio.filter(|_| self.row != Row::Overload && self.variant != Variant::Coturn) {
+            Some(ratio) => writeln!(text, " {ratio:.2} |"),
+            None => writeln!(text, " |"),
+        }
+    }
+
+    /// `median (smallest–largest)`.
+    fn figure(&self, index: usize) -> String {
+        let sorted = self.sorted(index);
+        let (Some(median), Some(first), Some(last)) =
+            (self.median(index), sorted.first(), sorted.last())
+        else {
+            return "–".to_owned();
+        };
+        if sorted.len() == 1 || written(*first) == written(*last) {
+            return written(median);
+        }
+        format!(
+            "**{}** ({}–{})",
+            written(median),
+            written(*first),
+            written(*last)
+        )
+    }
+
+    fn median(&self, index: usize) -> Option<f64> {
+        let sorted = self.sorted(index);
+        let middle = sorted.len() / 2;
+        if sorted.len() % 2 == 1 {
+            return sorted.get(middle).copied();
+        }
+        Some((sorted.get(middle.checked_sub(1)?)? + sorted.get(middle)?) / 2.0)
+    }
+
+    fn sorted(&self, index: usize) -> Vec<f64> {
+        let values = self
+            .rounds
+            .iter()
+            .filter_map(|figures| figures.get(index).copied());
+        let mut values: Vec<f64> = values.filter(|value| !value.is_nan()).collect();
+        values.sort_by(f64::total_cmp);
+        values
+    }
+}
+
+/// Three digits, or thousands with a separator.
+fn written(value: f64) -> String {
+    if value.abs() < 9.995 {
+        return format!("{value:.2}");
+    }
+    let digits = format!("{:.0}", value.abs());
+    let mut grouped = if value < 0.0 {
+        "−".to_owned()
+    } else {
+        String::new()
+    };
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// Where this was measured.
+fn host(args: &CompareArgs) -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease").trim().to_owned();
+    let cpus = read("/proc/cpuinfo");
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("an unnamed processor", |(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let (rounds, seconds) = (args.rounds, args.duration.as_secs_f64());
+    format!(
+        "{model}, {cores} cores, Linux {kernel}; coturn {}; {rounds} interleaved rounds of {seconds} s a row, \
+         medians with smallest and largest; 172-byte packets unless said otherwise; one worker or relay \
+         thread; processor time is that of the process, its receive thread and its core's ksoftirqd.",
+        coturn_version()
+    )
+}
+
+fn coturn_version() -> String {
+    let output = std::process::Command::new("turnserver")
+        .arg("--version")
+        .output();
+    let said = output
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
+    let version = said
+        .lines()
+        .map(str::trim)
+        .find(|line| line.starts_with(|first: char| first.is_ascii_digit()));
+    version.unwrap_or("(unknown version)").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_written_with_the_digits_that_matter() {
+        let values = [0.0, 1.234, 123.4, 12_345.6, -2_000_000.0].map(written);
+        assert_eq!(values, ["0.00", "1.23", "123", "12,346", "−2,000,000"]);
+    }
+
+    #[test]
+    fn a_cell_shows_median_and_spread_and_how_much_less_than_coturn() {
+        let mut table = Table::new(&[Variant::Coturn, Variant::Uring], &[Row::Alloc]);
+        for figure in [80.0, 100.0, 120.0] {
+            table.add(Variant::Coturn, Row::Alloc, vec![figure, 1.0]);
+        }
+        table.add(Variant::Uring, Row::Alloc, vec![20.0, 1.0]);
+        let mut text = String::new();
+        let coturn = table.cells[0].median(0);
+        table.cells[0].write(&mut text, coturn).expect("a string");
+        table.cells[1].write(&mut text, coturn).expect("a string");
+        assert_eq!(
+            text,
+            "| coturn | **100** (80–120) | 1.00 | |\n| Sterna (io_uring) | 20 | 1.00 | 5.00 |\n"
+        );
+    }
+}
