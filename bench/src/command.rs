@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::alloc::{self, AllocArgs};
 use crate::baseline::{self, BaselineArgs};
 use crate::compare::{self, CompareArgs};
+use crate::forward::{self, ForwardArgs};
 use crate::stun::{self, StunArgs};
 use crate::turn::{self, TurnArgs};
 
@@ -20,6 +21,8 @@ pub enum BenchCommand {
     Stun(StunArgs),
     /// Make allocations and give them back, as fast as a TURN server can.
     Alloc(AllocArgs),
+    /// Measure what a relayed packet costs without the kernel's part.
+    Forward(ForwardArgs),
     /// Measure Sterna beside coturn on this host, and write the table.
     Compare(CompareArgs),
     /// Forward for installed flows on another runtime, as a yardstick.
@@ -35,6 +38,7 @@ impl BenchCommand {
             Self::Turn(args) => turn::run(args).map(|report| print(&report, args.json)),
             Self::Stun(args) => stun::run(args).map(|report| print(&report, args.json)),
             Self::Alloc(args) => alloc::run(args).map(|report| print(&report, args.json)),
+            Self::Forward(args) => forward::run(args).map(|report| print(&report, args.json)),
             Self::Compare(args) => compare::run(args),
             Self::Baseline(args) => baseline::run(args),
         };

@@ -6,6 +6,7 @@
 //! | [`alloc`] | allocations made and given back | `sterna bench alloc` |
 //! | [`baseline`] | the forwarding loop on other runtimes | `sterna bench baseline` |
 //! | [`compare`] | Sterna beside coturn and the bare loops | `sterna bench compare` |
+//! | [`forward`] | our own share of a relayed packet, without a kernel | `sterna bench forward` |
 //! | [`stun`] | Bindings | `sterna bench stun` |
 //! | [`turn`] | packets through any TURN server, each accounted for | `sterna bench turn` |
 //!
@@ -18,6 +19,7 @@ mod command;
 pub mod compare;
 mod engine;
 mod error;
+pub mod forward;
 mod ledger;
 mod limits;
 mod packet;

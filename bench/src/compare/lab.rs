@@ -16,6 +16,9 @@ pub(super) const SERVER_IP: &str = "10.77.0.1";
 /// Address of the generator's end.
 pub(super) const GENERATOR_IP: &str = "10.77.0.2";
 
+/// All that is measured, and what measures it, goes before the host's other work.
+const NICE: &str = "-20";
+
 /// Whose names our namespaces begin with; the rest is the process id.
 const PREFIX: &str = "sterna-bench-";
 
@@ -107,6 +110,9 @@ impl Side {
             "netns",
             "exec",
             &self.namespace,
+            "nice",
+            "-n",
+            NICE,
             "taskset",
             "-c",
             &self.core.to_string(),
@@ -141,12 +147,9 @@ impl Side {
 
     fn pin_receive_thread(&self) -> Result<u32, BenchError> {
         let thread = find_thread(&format!("napi/{}-", self.device))?;
-        run(&[
-            "taskset",
-            "-pc",
-            &self.core.to_string(),
-            &thread.to_string(),
-        ])?;
+        let (core, id) = (self.core.to_string(), thread.to_string());
+        run(&["taskset", "-pc", &core, &id])?;
+        run(&["renice", "-n", NICE, "-p", &id])?;
         Ok(thread)
     }
 }
