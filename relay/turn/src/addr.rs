@@ -54,15 +54,17 @@ pub struct Client {
 
 impl Client {
     /// Turns an IPv4-mapped client of a dual-stack socket into what it is, an IPv4 client.
-    pub(crate) fn unmapped(self) -> Self {
-        Self {
-            addr: unmap(self.addr),
-            server: unmap(self.server),
-            ..self
+    #[inline]
+    pub(crate) fn unmapped(mut self) -> Self {
+        if self.addr.is_ipv6() {
+            self.addr = unmap(self.addr);
+            self.server = unmap(self.server);
         }
+        self
     }
 
     /// The key of the 5-tuple.
+    #[inline]
     pub(crate) fn key(&self) -> ClientKey {
         let ip = match self.addr.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),

@@ -15,18 +15,21 @@ use crate::{
 };
 
 /// What a 5-tuple has (RFC 8656 §3.2).
+///
+/// In this order in memory, so that a packet touches few cache lines: what every packet reads,
+/// what it does on its way in, and at last what only requests ask for.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Allocation {
-    // What the data path reads stands first.
     pub(crate) expires: Tick,
+    pub(crate) channels: Channels,
+    pub(crate) to_peers: Traffic,
+    pub(crate) rates: Rates,
     /// The relayed transport address. A dual allocation will have a second one.
     pub(crate) relay: Relay,
     pub(crate) client: Client,
-    pub(crate) channels: Channels,
-    pub(crate) permissions: Permissions,
-    pub(crate) to_peers: Traffic,
     pub(crate) to_client: Traffic,
-    pub(crate) rates: Rates,
+    pub(crate) permissions: Permissions,
 
     pub(crate) id: AllocationId,
     pub(crate) holder: Holder,
@@ -40,6 +43,7 @@ pub(crate) struct Allocation {
 
 /// A relayed transport address.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Relay {
     pub(crate) port: RelayPort,
     /// As clients are told it.

@@ -7,6 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::{policy::Permitted, tick::Tick};
 
+/// So few channels lie closer together than the index that would find one of them.
+const GLANCE: usize = 4;
+
 /// One binding.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Channel {
@@ -38,11 +41,14 @@ impl Channels {
         (channel.expires > now).then_some(channel)
     }
 
-    /// The channel of a peer, if its binding is alive. One binary search.
+    /// The channel of a peer, if its binding is alive. A glance at few, a binary search of many.
     #[inline]
     pub(crate) fn live_by_peer(&self, peer: SocketAddr, now: Tick) -> Option<&Channel> {
-        let rank = self.rank(peer).ok()?;
-        let channel = &self.by_number[usize::from(self.by_peer[rank])];
+        let channel = if self.by_number.len() <= GLANCE {
+            self.by_number.iter().find(|channel| channel.peer == peer)?
+        } else {
+            &self.by_number[usize::from(self.by_peer[self.rank(peer).ok()?])]
+        };
         (channel.expires > now).then_some(channel)
     }
 
@@ -180,6 +186,22 @@ mod tests {
                 .live_by_peer("192.0.2.1:10".parse().unwrap(), now)
                 .is_none()
         );
+    }
+
+    #[test]
+    fn many_channels_are_found_by_peer_as_few_are() {
+        let mut channels = Channels::default();
+        for n in 0..3 * GLANCE {
+            let number = 0x4000 + u16::try_from(n * 7 % (3 * GLANCE)).unwrap();
+            channels.bind(channel(number, &format!("192.0.2.1:{number}"), 600));
+            for bound in channels.by_number.clone() {
+                let found = channels.live_by_peer(bound.peer, Tick::default()).unwrap();
+                assert_eq!(
+                    (found.number, found.peer.port()),
+                    (bound.number, bound.number)
+                );
+            }
+        }
     }
 
     #[test]

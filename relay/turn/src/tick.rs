@@ -42,6 +42,7 @@ impl Clock {
     }
 
     /// The tick of `now`; an instant before the start counts as the start.
+    #[inline]
     pub(crate) fn tick(&self, now: Instant) -> Tick {
         let since = now.saturating_duration_since(self.start);
         // 584 years of uptime fit.

@@ -109,7 +109,7 @@ impl Policy {
                 return Err(Denied);
             }
         }
-        let own = self.relay_addresses.binary_search(&inner).is_ok();
+        let own = self.is_relay(inner);
         match self.layers.of(inner) {
             Layer::Deny => Err(Denied),
             Layer::Allow => Ok(Permitted { own, allowed: true }),
@@ -151,18 +151,26 @@ impl Policy {
 
     fn is_own_pair(&self, peer: SocketAddr) -> bool {
         let Canonical { ip, .. } = canonicalise(peer.ip(), &self.nat64_prefixes);
-        self.own_pairs.iter().any(|pair| {
-            let everywhere = pair.ip().is_unspecified()
-                && (self.is_own(ip) || ip.is_loopback() || ip.is_unspecified());
-            // The unspecified address reaches this host whatever the listener's address is.
-            let here = pair.ip() == ip || everywhere || ip.is_unspecified();
-            pair.port() == peer.port() && here
-        })
+        let is_here = |pair: &SocketAddr| {
+            pair.ip() == ip
+                // Listens everywhere.
+                || pair.ip().is_unspecified() && (self.is_own(ip) || ip.is_loopback())
+                // The unspecified address reaches this host whatever the listener's address is.
+                || ip.is_unspecified()
+                // A relay address may be the listener's in its external form.
+                || self.is_relay(ip) && self.is_relay(pair.ip())
+        };
+        self.own_pairs
+            .iter()
+            .any(|pair| pair.port() == peer.port() && is_here(pair))
     }
 
     fn is_own(&self, ip: IpAddr) -> bool {
+        self.is_relay(ip) || self.host_addresses.binary_search(&ip).is_ok()
+    }
+
+    fn is_relay(&self, ip: IpAddr) -> bool {
         self.relay_addresses.binary_search(&ip).is_ok()
-            || self.host_addresses.binary_search(&ip).is_ok()
     }
 }
 

@@ -186,3 +186,17 @@ fn the_nodes_own_pairs_are_refused_even_if_allowed() {
     assert!(policy.peer(pair("8.8.8.8:3478")).is_ok());
     assert!(policy.peer(pair("127.0.0.1:9479")).is_ok());
 }
+
+#[test]
+fn a_listener_is_refused_under_its_external_address_too() {
+    let policy = Policy::new(&PolicyConfig {
+        allow: nets(&["5.5.5.5/32", "10.0.0.5/32"]),
+        own_pairs: vec![pair("10.0.0.5:3478")],
+        relay_addresses: ips(&["10.0.0.5", "5.5.5.5"]),
+        ..PolicyConfig::default()
+    });
+    for refused in ["10.0.0.5:3478", "5.5.5.5:3478"] {
+        assert_eq!(policy.peer(pair(refused)), Err(Denied), "{refused}");
+    }
+    assert!(policy.peer(pair("5.5.5.5:3479")).is_ok());
+}

@@ -32,19 +32,14 @@ impl Server {
             ChannelData::parse(packet).map_err(|_| DropReason::TruncatedChannelData)?;
         let index = self.find(client, now).ok_or(DropReason::NoAllocation)?;
         let channel = self.allocations[index].channels.live_by_number(number, now);
-        let channel = *channel.ok_or(DropReason::NoChannel)?;
+        let channel = channel.ok_or(DropReason::NoChannel)?;
         // A channel whose permission has died drops both ways.
         if channel.permission_expires <= now {
             return Err(DropReason::NoPermission);
         }
+        let (peer, permitted) = (channel.peer, channel.permitted);
         let start = channel_data::HEADER_BYTES;
-        self.send_on(
-            now,
-            index,
-            channel.peer,
-            channel.permitted,
-            start..start + data.len(),
-        )
+        self.send_on(now, index, peer, permitted, start..start + data.len())
     }
 
     /// Sends on what a client may send, out of the node or to another client of it.
@@ -63,9 +58,9 @@ impl Server {
             .spend(now, payload.len(), &self.config.limits)?;
         allocation.to_peers.add(payload.len());
         let port = allocation.relay.port;
-        let from = allocation.relay.external;
         self.counters.to_peers.add(payload.len());
         if permitted.own {
+            let from = allocation.relay.external;
             return self.in_process(now, port, from, peer, permitted, payload);
         }
         Ok(Verdict::ToPeer {
