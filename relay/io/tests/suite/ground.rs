@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sterna_io::mmsg::MmsgEngine;
 use sterna_io::sim::{Endpoint, Network, SimEngine};
-use sterna_io::sockets::{bind_listener, bind_relay};
+use sterna_io::sockets::{bind_listener, bind_relay, raise_descriptor_limit};
 use sterna_io::uring::UringEngine;
 use sterna_io::{Config, Engine, ListenerId, Port, Train};
 
@@ -84,6 +84,8 @@ impl<E: Real> Ground for Loopback<E> {
     type Peer = UdpSocket;
 
     fn new() -> Self {
+        // Tests run side by side, and some have many sockets.
+        raise_descriptor_limit().expect("a limit");
         Self {
             engine: std::marker::PhantomData,
         }
