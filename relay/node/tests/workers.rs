@@ -1,0 +1,383 @@
+//! Three workers of one node on the simulated network: the loop, the mailboxes and the machine together.
+//!
+//! Everything runs on one thread and one virtual clock, so that a seed replays exactly.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use sterna_io::sim::{Endpoint, Faults, Network, SimEngine};
+use sterna_io::{Config, Engine};
+use sterna_relay::mailbox::{Control, Mailboxes, mailbox};
+use sterna_relay::worker::Worker;
+use sterna_stun::nonce::{NonceKey, NonceKeys};
+use sterna_turn::client::{
+    AllocateOptions, ClientConfig, Credentials, Event, Link, Received, TurnClient,
+};
+use sterna_turn::{
+    Epoch, Limits, Policy, PolicyConfig, Registry, Server, ServerConfig, Users, WorkerId,
+};
+
+const WORKERS: u8 = 3;
+const NODE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A node of three workers, each with a listener of its own, so that a test knows who serves whom.
+struct Node {
+    network: Network,
+    workers: Vec<Worker<SimEngine>>,
+    listeners: Vec<SocketAddr>,
+    registry: Arc<Registry>,
+    mailboxes: Mailboxes,
+}
+
+struct Device {
+    endpoint: Endpoint,
+    server: SocketAddr,
+    machine: TurnClient,
+    events: Vec<Event>,
+    arrived: Vec<(SocketAddr, Vec<u8>)>,
+}
+
+impl Node {
+    fn new(seed: u64) -> Self {
+        let network = Network::new(seed);
+        let registry = Arc::new(Registry::new());
+        // The system deals out ports that are free; the network only takes their numbers over.
+        let sockets: Vec<UdpSocket> = (0..WORKERS)
+            .map(|_| UdpSocket::bind((NODE, 0)).unwrap())
+            .collect();
+        let listeners: Vec<SocketAddr> = sockets
+            .iter()
+            .map(|socket| socket.local_addr().unwrap())
+            .collect();
+        let config = Arc::new(server_config(&listeners, network.now()));
+        let io = Config {
+            buffers: 64,
+            gro: false,
+            relay_sockets_max: 64,
+            ..Config::default()
+        };
+        let engines: Vec<SimEngine> = (0..WORKERS).map(|_| network.engine(io).unwrap()).collect();
+        let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
+            engines.iter().map(|engine| mailbox(engine.waker())).unzip();
+        let mailboxes = Mailboxes::new(mailboxes);
+        let parts = (0..WORKERS).zip(engines).zip(inboxes).zip(sockets);
+        let workers = parts
+            .map(|(((id, engine), inbox), socket)| {
+                let (config, registry) = (Arc::clone(&config), Arc::clone(&registry));
+                let mut seeds = [id; 32];
+                seeds[..8].copy_from_slice(&seed.to_be_bytes());
+                let server = Server::new(network.now(), WorkerId(id), config, registry, seeds);
+                Worker::new(
+                    WorkerId(id),
+                    engine,
+                    server,
+                    inbox,
+                    mailboxes.clone(),
+                    Arc::default(),
+                    vec![socket],
+                )
+                .unwrap()
+            })
+            .collect();
+        Self {
+            network,
+            workers,
+            listeners,
+            registry,
+            mailboxes,
+        }
+    }
+
+    fn device(&self, worker: u8, number: u8) -> Device {
+        let credentials = Credentials {
+            username: "alice".into(),
+            password: "secret".into(),
+        };
+        Device {
+            endpoint: self
+                .network
+                .endpoint(SocketAddr::from(([192, 0, 2, number], 4000))),
+            server: self.listeners[usize::from(worker)],
+            machine: TurnClient::new(
+                ClientConfig::new(Link::Datagram, Some(credentials)),
+                [number; 32],
+            ),
+            events: Vec::new(),
+            arrived: Vec::new(),
+        }
+    }
+
+    /// Runs everything until `done`, or until `limit` of virtual time has passed.
+    fn run(
+        &mut self,
+        devices: &mut [Device],
+        limit: Duration,
+        done: impl Fn(&[Device]) -> bool,
+    ) -> bool {
+        let end = self.network.now() + limit;
+        while self.network.now() < end {
+            for worker in &mut self.workers {
+                worker.step().unwrap();
+            }
+            let now = self.network.now();
+            for device in devices.iter_mut() {
+                device.turn(now);
+            }
+            if done(devices) {
+                return true;
+            }
+            self.network.advance(Duration::from_millis(5));
+        }
+        false
+    }
+
+    /// Lets what is on its way arrive.
+    fn settle(&mut self, devices: &mut [Device]) {
+        self.run(devices, Duration::from_millis(300), |_| false);
+    }
+
+    /// Gives each device an allocation and a channel to each other.
+    fn connect(&mut self, devices: &mut [Device]) {
+        let patience = Duration::from_secs(60);
+        let now = self.network.now();
+        for device in devices.iter_mut() {
+            device
+                .machine
+                .allocate(now, AllocateOptions::default())
+                .unwrap();
+        }
+        assert!(self.run(devices, patience, |all| {
+            all.iter()
+                .all(|device| device.machine.relayed_addr().is_some())
+        }));
+        let relayed: Vec<SocketAddr> = devices
+            .iter()
+            .map(|device| device.machine.relayed_addr().unwrap())
+            .collect();
+        let now = self.network.now();
+        for (index, device) in devices.iter_mut().enumerate() {
+            for peer in relayed
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != index)
+                .map(|(_, peer)| *peer)
+            {
+                device.machine.bind_channel(now, peer).unwrap();
+            }
+        }
+        let channels = devices.len() - 1;
+        assert!(self.run(devices, patience, |all| {
+            all.iter().all(|device| device.channels() == channels)
+        }));
+    }
+}
+
+impl Device {
+    fn turn(&mut self, now: Instant) {
+        while let Some(datagram) = self.endpoint.receive() {
+            if let Received::Data { peer, payload, .. } =
+                self.machine.handle_packet(now, &datagram.bytes)
+            {
+                self.arrived.push((peer, datagram.bytes[payload].to_vec()));
+            }
+        }
+        if self
+            .machine
+            .poll_timeout()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.machine.handle_timeout(now);
+        }
+        while let Some(bytes) = self.machine.poll_transmit() {
+            self.endpoint.send(self.server, bytes);
+        }
+        while let Some(event) = self.machine.poll_event() {
+            self.events.push(event);
+        }
+    }
+
+    fn channels(&self) -> usize {
+        self.events
+            .iter()
+            .filter(|event| matches!(event, Event::ChannelBound { .. }))
+            .count()
+    }
+
+    fn send(&mut self, peer: SocketAddr, payload: &[u8]) {
+        let prefix = self.machine.prefix(peer, payload.len()).unwrap();
+        self.endpoint
+            .send(self.server, &[prefix.bytes(), payload].concat());
+    }
+}
+
+fn server_config(listeners: &[SocketAddr], now: Instant) -> ServerConfig {
+    let policy = PolicyConfig {
+        allow: vec!["192.0.2.0/24".parse::<IpNet>().unwrap()],
+        own_pairs: listeners.to_vec(),
+        relay_addresses: vec![NODE],
+        ..PolicyConfig::default()
+    };
+    ServerConfig {
+        realm: "sterna".into(),
+        software: "Sterna".into(),
+        listeners: listeners.to_vec(),
+        relay_addresses: Vec::new(),
+        external_addresses: Vec::new(),
+        relay_ports: 49_152..=65_535,
+        lifetime_max_s: 3600,
+        session_max_s: 0,
+        users: Arc::new(Users::new("sterna", [("alice", "secret")])),
+        secrets: Vec::new(),
+        open_relay: false,
+        rfc5766_channels: false,
+        nonce_keys: NonceKeys::new(NonceKey::new(1, &[7; 32]), None),
+        epoch: Epoch {
+            instant: now,
+            unix_s: 1_800_000_000,
+        },
+        policy: Arc::new(Policy::new(&policy)),
+        limits: Limits::default(),
+    }
+}
+
+/// Devices on each of the three workers send to each other; what a device gets comes from the sender's
+/// relayed address, whole and unchanged, whichever worker owns either.
+#[test]
+fn packets_between_clients_cross_workers_and_never_the_network() {
+    let mut node = Node::new(1);
+    let mut devices: Vec<Device> = (0..6).map(|n| node.device(n % WORKERS, n + 1)).collect();
+    node.connect(&mut devices);
+    let relayed: Vec<SocketAddr> = devices
+        .iter()
+        .map(|device| device.machine.relayed_addr().unwrap())
+        .collect();
+    let before = node.network.tally();
+    for from in 0..devices.len() {
+        for to in (0..devices.len()).filter(|to| *to != from) {
+            devices[from].send(relayed[to], format!("{from} to {to}").as_bytes());
+        }
+    }
+    node.settle(&mut devices);
+    for (to, device) in devices.iter().enumerate() {
+        assert_eq!(device.arrived.len(), 5, "device {to}");
+        for (peer, payload) in &device.arrived {
+            let from = relayed
+                .iter()
+                .position(|relayed| relayed == peer)
+                .expect("a relayed address of another device");
+            assert_eq!(payload, format!("{from} to {to}").as_bytes());
+        }
+    }
+    // 30 from clients to the node and 30 from the node to clients: nothing between two relay ports.
+    assert_eq!(node.network.tally().sent - before.sent, 60);
+}
+
+#[test]
+fn a_plain_peer_is_reached_and_answers_while_a_stranger_is_not_heard() {
+    let mut node = Node::new(2);
+    let mut devices = vec![node.device(1, 1)];
+    node.connect(&mut devices);
+    let peer = node.network.endpoint("192.0.2.200:5000".parse().unwrap());
+    let stranger = node.network.endpoint("192.0.2.201:5000".parse().unwrap());
+    devices[0]
+        .machine
+        .bind_channel(node.network.now(), peer.addr())
+        .unwrap();
+    assert!(node.run(
+        &mut devices,
+        Duration::from_secs(5),
+        |all| all[0].channels() == 1
+    ));
+    devices[0].send(peer.addr(), b"ping");
+    node.settle(&mut devices);
+    let relayed = devices[0].machine.relayed_addr().unwrap();
+    let ping = peer.receive().expect("the ping");
+    assert_eq!((ping.from, &ping.bytes[..]), (relayed, &b"ping"[..]));
+    peer.send(relayed, b"pong");
+    stranger.send(relayed, b"let me in");
+    node.settle(&mut devices);
+    assert_eq!(devices[0].arrived, [(peer.addr(), b"pong".to_vec())]);
+}
+
+/// Loss, duplication and reordering on every link, over many seeds: allocations come to be all the
+/// same, and nothing is left when they have ended.
+#[test]
+fn on_bad_links_everything_is_set_up_and_nothing_is_left_over() {
+    for seed in 0..20 {
+        let mut node = Node::new(seed);
+        node.network.set_faults(Faults {
+            loss: 0.1,
+            duplication: 0.05,
+            reorder: 0.1,
+            delay: Duration::from_millis(10),
+            jitter: Duration::from_millis(20),
+            ..Faults::NONE
+        });
+        let mut devices: Vec<Device> = (0..4).map(|n| node.device(n % WORKERS, n + 1)).collect();
+        node.connect(&mut devices);
+        assert_eq!(node.registry.usage().allocations, 4, "seed {seed}");
+        let now = node.network.now();
+        for device in &mut devices {
+            device.machine.release(now).unwrap();
+        }
+        let all_ended = |all: &[Device]| {
+            all.iter().all(|device| {
+                device
+                    .events
+                    .iter()
+                    .any(|event| matches!(event, Event::Ended(_)))
+            })
+        };
+        assert!(
+            node.run(&mut devices, Duration::from_secs(60), all_ended),
+            "seed {seed}"
+        );
+        node.settle(&mut devices);
+        let usage = node.registry.usage();
+        assert_eq!(
+            (usage.allocations, usage.ports, usage.reservations),
+            (0, 0, 0),
+            "seed {seed}: {usage:?}"
+        );
+        assert_eq!(
+            (usage.users, usage.prefixes),
+            (0, 0),
+            "seed {seed}: {usage:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_drains_refuses_and_one_that_serves_again_takes() {
+    let mut node = Node::new(3);
+    let mut devices = vec![node.device(0, 1)];
+    let drained = |all: &[Device]| {
+        all[0]
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Failed { .. }))
+    };
+    node.mailboxes
+        .of(WorkerId(0))
+        .unwrap()
+        .post_control(Control::Drain(true))
+        .await
+        .unwrap();
+    devices[0]
+        .machine
+        .allocate(node.network.now(), AllocateOptions::default())
+        .unwrap();
+    assert!(node.run(&mut devices, Duration::from_secs(5), drained));
+    node.mailboxes
+        .of(WorkerId(0))
+        .unwrap()
+        .post_control(Control::Drain(false))
+        .await
+        .unwrap();
+    node.connect(&mut devices);
+}
