@@ -14,7 +14,8 @@ use sterna_stun::{
 use super::{
     RelayAddress, Server,
     authenticate::Authenticated,
-    bind_port::{Parity, Wanted},
+    bind_port::Wanted,
+    candidates::Parity,
     respond::{Refusal, Request},
 };
 use crate::{

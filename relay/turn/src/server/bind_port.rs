@@ -5,7 +5,7 @@
 //! every address has been: 508 means that none is free (CVE-2025-69217: and that the next one
 //! cannot be foretold).
 
-use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use rand::Rng;
 use sterna_stun::{attr::AddressFamily, message::TransactionId};
@@ -13,6 +13,7 @@ use sterna_stun::{attr::AddressFamily, message::TransactionId};
 use super::{
     NOBODY, RelayAddress, Server,
     authenticate::Credentials,
+    candidates::{Candidates, Parity, below},
     respond::{Refusal, Request},
 };
 use crate::{
@@ -29,17 +30,6 @@ use crate::{
     },
     tick::Tick,
 };
-
-/// Which ports will do (RFC 8656 §18.7).
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Parity {
-    /// Any.
-    Any,
-    /// EVEN-PORT with R = 0.
-    Even,
-    /// EVEN-PORT with R = 1: even, with the next one held.
-    Pair,
-}
 
 /// An allocation that only lacks its socket.
 #[derive(Debug)]
@@ -415,98 +405,6 @@ impl Pending {
             self.relay.table.release(self.number + 1);
         }
     }
-}
-
-/// The ports that remain to be tried: each address's in an order that nobody can foretell
-/// (RFC 6056 §3.3), every one exactly once.
-#[derive(Debug)]
-pub(super) struct Candidates {
-    /// The addresses; the last one is the current one.
-    relays: Vec<RelayAddress>,
-    parity: Parity,
-    /// The first port, and how many there are, `step` apart.
-    first: u16,
-    count: usize,
-    step: u16,
-    /// The walk over the current address: from `start`, `stride` at a time.
-    start: usize,
-    stride: usize,
-    tried: usize,
-}
-
-impl Candidates {
-    fn new(mut relays: Vec<RelayAddress>, ports: RangeInclusive<u16>, parity: Parity) -> Self {
-        relays.reverse();
-        let (first, last) = (*ports.start(), *ports.end());
-        let span = usize::from(last.saturating_sub(first)) + 1;
-        let odd = usize::from(first % 2);
-        let (first, count, step) = match parity {
-            Parity::Any => (first, span, 1),
-            Parity::Even => (first.saturating_add(first % 2), (span + 1 - odd) / 2, 2),
-            Parity::Pair => (first.saturating_add(first % 2), (span - odd) / 2, 2),
-        };
-        Self {
-            relays,
-            parity,
-            first,
-            count,
-            step,
-            start: 0,
-            stride: 1,
-            tried: 0,
-        }
-    }
-
-    fn none() -> Self {
-        Self::new(Vec::new(), 1024..=1024, Parity::Any)
-    }
-
-    /// Draws a new walk. A stride without a common divisor with the count reaches every port.
-    fn shuffle(&mut self, rng: &mut impl Rng) {
-        if self.count < 2 {
-            return;
-        }
-        self.start = below(rng, self.count);
-        self.stride = loop {
-            let stride = 1 + below(rng, self.count - 1);
-            if common_divisor(stride, self.count) == 1 {
-                break stride;
-            }
-        };
-    }
-
-    /// Claims the next port that nobody has.
-    fn next(&mut self, now_s: u32, rng: &mut impl Rng) -> Option<(RelayAddress, u16)> {
-        loop {
-            let relay = self.relays.last()?;
-            while self.tried < self.count {
-                let place = (self.start + self.tried * self.stride) % self.count;
-                self.tried += 1;
-                let number = self.first + u16::try_from(place).ok()? * self.step;
-                if !relay.table.claim(number, now_s) {
-                    continue;
-                }
-                if self.parity == Parity::Pair && !relay.table.claim(number + 1, now_s) {
-                    relay.table.release(number);
-                    continue;
-                }
-                return Some((relay.clone(), number));
-            }
-            self.relays.pop();
-            self.tried = 0;
-            self.shuffle(rng);
-        }
-    }
-}
-
-fn below(rng: &mut impl Rng, bound: usize) -> usize {
-    // 64 random bits over at most 16: the bias is beyond measure.
-    let random = rng.next_u64() % bound.max(1) as u64;
-    usize::try_from(random).unwrap_or(0)
-}
-
-fn common_divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod allocate;
 pub(crate) mod authenticate;
 mod bind_port;
 mod binding;
+mod candidates;
 mod channel_bind;
 mod create_permission;
 mod end;

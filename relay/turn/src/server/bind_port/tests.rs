@@ -1,36 +1,13 @@
-use std::net::SocketAddr;
+use std::{net::SocketAddr, ops::RangeInclusive};
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha12Rng;
 use sterna_stun::attr::EvenPort;
 
 use super::*;
 use crate::{
-    PortError, Registry, Transport, Verdict,
+    PortError, Transport, Verdict,
     limits::RELAY_PORT_INDEX_MAX,
     testing::{Caller, Node, config, edited},
 };
-
-fn all(ports: RangeInclusive<u16>, parity: Parity) -> Vec<u16> {
-    let registry = Registry::new();
-    let internal = "192.0.2.1".parse().expect("an address");
-    let relay = RelayAddress {
-        internal,
-        external: internal,
-        table: registry.table(internal),
-    };
-    let mut rng = ChaCha12Rng::from_seed([1; 32]);
-    let mut candidates = Candidates::new(vec![relay], ports, parity);
-    candidates.shuffle(&mut rng);
-    std::iter::from_fn(|| candidates.next(0, &mut rng))
-        .map(|(_, number)| number)
-        .collect()
-}
-
-fn sorted(mut numbers: Vec<u16>) -> Vec<u16> {
-    numbers.sort_unstable();
-    numbers
-}
 
 fn relay(port: u16) -> SocketAddr {
     SocketAddr::new("198.51.100.1".parse().expect("an address"), port)
@@ -44,29 +21,6 @@ fn pair(
     writer: &mut sterna_stun::writer::MessageWriter<'_>,
 ) -> Result<(), sterna_stun::writer::Full> {
     writer.attr(&EvenPort { reserve_next: true })
-}
-
-#[test]
-fn every_port_is_tried_once_and_in_no_order() {
-    let numbers = all(50_000..=50_099, Parity::Any);
-    assert_ne!(numbers, sorted(numbers.clone()));
-    assert_eq!(sorted(numbers), (50_000..=50_099).collect::<Vec<_>>());
-    assert_eq!(all(50_000..=50_000, Parity::Any), [50_000]);
-    assert_eq!(all(65_535..=65_535, Parity::Any), [65_535]);
-}
-
-#[test]
-fn even_ports_and_pairs_keep_within_the_range() {
-    assert_eq!(
-        sorted(all(50_001..=50_006, Parity::Even)),
-        [50_002, 50_004, 50_006]
-    );
-    assert_eq!(sorted(all(50_001..=50_006, Parity::Pair)), [50_002, 50_004]);
-    assert_eq!(sorted(all(50_000..=50_001, Parity::Pair)), [50_000]);
-    assert_eq!(sorted(all(65_534..=65_535, Parity::Pair)), [65_534]);
-    assert_eq!(all(50_001..=50_001, Parity::Even), []);
-    assert_eq!(all(65_535..=65_535, Parity::Even), []);
-    assert_eq!(all(50_000..=50_000, Parity::Pair), []);
 }
 
 #[test]
