@@ -22,13 +22,16 @@ impl Bucket {
     /// Takes `tokens` at `rate` a second, if the bucket is not empty. The last taker may overdraw
     /// it, so that a packet larger than a second's worth is late, not lost for ever.
     pub(crate) fn take(&mut self, now: Tick, tokens: u64, rate: u64) -> bool {
-        let now = now.as_nanos();
-        let full_at = self.full_at.max(now);
-        if full_at - now >= SECOND_NS {
+        if self.is_empty(now) {
             return false;
         }
+        let full_at = self.full_at.max(now.as_nanos());
         self.full_at = full_at + tokens.saturating_mul(SECOND_NS).div_ceil(rate.max(1));
         true
+    }
+
+    fn is_empty(self, now: Tick) -> bool {
+        self.full_at.saturating_sub(now.as_nanos()) >= SECOND_NS
     }
 }
 
@@ -45,6 +48,12 @@ impl HashedBuckets {
             buckets: vec![Bucket::default(); RATE_BUCKETS].into(),
             keys,
         }
+    }
+
+    /// Tells whether the source's prefix has a token; a rate of 0 is no limit.
+    pub(crate) fn has_prefix(&self, now: Tick, source: SocketAddr, rate: u32) -> bool {
+        let index = self.index(SourcePrefix::of(source.ip()).bits(), 0);
+        rate == 0 || !self.buckets[index].is_empty(now)
     }
 
     /// Takes a token of the source's prefix; a rate of 0 is no limit.
@@ -69,14 +78,15 @@ impl HashedBuckets {
     }
 
     fn take(&mut self, now: Tick, high: u64, low: u64, rate: u32) -> bool {
-        if rate == 0 {
-            return true;
-        }
+        let index = self.index(high, low);
+        rate == 0 || self.buckets[index].take(now, 1, rate.into())
+    }
+
+    fn index(&self, high: u64, low: u64) -> usize {
         let mut hasher = SipHasher13::new_with_keys(self.keys.0, self.keys.1);
         hasher.write_u64(high);
         hasher.write_u64(low);
-        let index = usize::try_from(hasher.finish() % RATE_BUCKETS as u64).unwrap_or(0);
-        self.buckets[index].take(now, 1, rate.into())
+        usize::try_from(hasher.finish() % RATE_BUCKETS as u64).unwrap_or(0)
     }
 }
 

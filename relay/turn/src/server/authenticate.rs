@@ -72,6 +72,8 @@ pub(super) enum Failure {
     Unauthenticated { proved: bool },
     /// 438: right credentials, old nonce.
     StaleNonce,
+    /// Silence: whatever is wrong, there is no answer left for this source.
+    OverBudget,
 }
 
 impl Failure {
@@ -79,7 +81,7 @@ impl Failure {
     const fn is_proved(self) -> bool {
         match self {
             Self::BadRequest { proved } | Self::Unauthenticated { proved } => proved,
-            Self::StaleNonce => false,
+            Self::StaleNonce | Self::OverBudget => false,
         }
     }
 }
@@ -108,6 +110,10 @@ impl Server {
             return Err(Failure::BadRequest { proved: false });
         };
         let fresh = self.is_fresh(now, request, nonce);
+        // With an old nonce it is an error in any case. A flood of those is not worth a single MAC.
+        if !fresh && !self.has_answers_left(now, request) {
+            return Err(Failure::OverBudget);
+        }
         let bad_request = Failure::BadRequest { proved: fresh };
         let unauthenticated = Failure::Unauthenticated { proved: fresh };
         let realm = message
@@ -161,6 +167,7 @@ impl Server {
         }
         self.may_answer(now, request, failure.is_proved())?;
         match failure {
+            Failure::OverBudget => return Err(DropReason::UnauthenticatedRate),
             Failure::BadRequest { .. } => self.refuse(request, None, &Refusal::BAD_REQUEST),
             Failure::Unauthenticated { .. } => {
                 self.challenge(now, request, ErrorCode::UNAUTHENTICATED);
@@ -202,6 +209,15 @@ impl Server {
         } else {
             Err(reason)
         }
+    }
+
+    /// Tells whether an answer to an unproved source would be sent, and takes no token for it.
+    fn has_answers_left(&self, now: Tick, request: &Request) -> bool {
+        let client = &request.client;
+        let rate = self.config.limits.unauthenticated_replies_per_prefix_per_s;
+        client.transport.is_stream()
+            || self.unproved.has_prefix(now, client.addr, rate)
+            || self.find(client, now).is_some()
     }
 
     fn is_fresh(&self, now: Tick, request: &Request, nonce: Nonce<'_>) -> bool {

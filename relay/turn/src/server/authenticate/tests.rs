@@ -497,3 +497,30 @@ fn a_response_or_a_foreign_indication_is_dropped() {
     packet[..2].copy_from_slice(&Class::Request.message_type(Method(0x00d)).to_be_bytes());
     assert_eq!(node.dropped(&alice, &packet), DropReason::UnknownMethod);
 }
+
+#[test]
+fn a_flood_of_old_nonces_is_not_worth_a_single_mac() {
+    let mut node = Node::new(
+        1,
+        edited(|config| config.limits.unauthenticated_replies_per_prefix_per_s = 2),
+    );
+    let mut forged = Caller::new("203.0.113.66:1", "alice", "guess");
+    forged.nonce = b"forged".to_vec();
+    let packet = forged.signed(Method::ALLOCATE, udp);
+    assert_eq!(node.answer(&forged, &packet).code(), 401);
+    assert_eq!(node.answer(&forged, &packet).code(), 401);
+    assert_eq!(
+        node.dropped(&forged, &packet),
+        DropReason::UnauthenticatedRate
+    );
+    // Right credentials with an old nonce are not told apart before the budget is asked.
+    let mut alice = Caller::alice();
+    alice.nonce = b"old".to_vec();
+    let packet = alice.signed(Method::ALLOCATE, udp);
+    assert_eq!(
+        node.dropped(&alice, &packet),
+        DropReason::UnauthenticatedRate
+    );
+    node.pass_s(1);
+    assert_eq!(node.answer(&alice, &packet).code(), 438);
+}
