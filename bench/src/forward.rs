@@ -427,6 +427,7 @@ fn config(now: Instant, listener: SocketAddr) -> ServerConfig {
         users: Arc::new(Users::default()),
         secrets: Vec::new(),
         open_relay: true,
+        rfc5766_channels: false,
         nonce_keys: NonceKeys::new(NonceKey::new(0, &rand::rng().random()), None),
         epoch: Epoch {
             instant: now,
