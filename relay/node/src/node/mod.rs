@@ -19,7 +19,7 @@ use sterna_io::{BudgetLine, sockets};
 use sterna_stun::nonce::{NonceKey, NonceKeys};
 use sterna_turn::{Epoch, Registry};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, watch as channel};
+use tokio::sync::watch as channel;
 use tracing::{error, info, warn};
 
 use crate::admin::{AdminListener, AdminServer};
@@ -156,7 +156,7 @@ impl Node {
         let shared = Arc::new(Shared {
             mailboxes: workers.mailboxes,
             registry,
-            streams: Mutex::new(streams),
+            streams,
             certificates,
             log,
             facts: ArcSwap::from_pointee(facts),
@@ -289,7 +289,7 @@ impl Node {
             ..
         } = self;
         watch.stop();
-        shared.streams.lock().await.shutdown().await;
+        shared.streams.shutdown().await;
         shared.end_workers().await;
         let mut reasons = Vec::new();
         for thread in threads {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use sterna_io::{BudgetLine, Description};
 use sterna_turn::{AllocationView, Registry, Revoke};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -54,7 +54,7 @@ pub enum ReloadError {
 pub(super) struct Shared {
     pub(super) mailboxes: Mailboxes,
     pub(super) registry: Arc<Registry>,
-    pub(super) streams: Mutex<Streams>,
+    pub(super) streams: Streams,
     pub(super) certificates: Certificates,
     pub(super) log: Option<LogHandle>,
     pub(super) facts: ArcSwap<Facts>,
@@ -87,7 +87,7 @@ impl NodeHandle for Shared {
                 budget: self.budget.clone(),
                 worker_count: self.mailboxes.len(),
                 workers: self.ask_all(Control::Snapshot).await,
-                streams: self.streams.lock().await.counters(),
+                streams: self.streams.counters(),
                 usage: self.registry.usage(),
                 ports_capacity: ports_capacity(&self.config.load(), &self.facts.load()),
                 certificate_not_after_unix_s: self.certificates.certificate().not_after_unix_s,
@@ -164,10 +164,7 @@ impl Shared {
         let compiled = compile(&config, &self.facts.load())?;
         self.certificates
             .reload(&config.tls, &config.node.data_dir)?;
-        self.streams
-            .lock()
-            .await
-            .reconfigure((&config.limits).into());
+        self.streams.reconfigure((&config.limits).into());
         if let Some(log) = &self.log {
             log.set_level(config.log.level);
         }
