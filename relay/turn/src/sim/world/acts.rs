@@ -1,0 +1,276 @@
+//! What clients, peers and the operator do.
+
+use std::net::SocketAddr;
+
+use sterna_stun::{
+    attr::{
+        AddressFamily, ChannelNumber, Data, EvenPort, Lifetime, RequestedAddressFamily,
+        RequestedTransport, ReservationToken, XorPeerAddress,
+    },
+    credentials::long_term_key_md5,
+    message::Method,
+};
+
+use super::{Parcel, World, tuple};
+use crate::{
+    Revoke,
+    sim::model::{Ask, Datum, Signature},
+    testing::Caller,
+};
+
+impl World {
+    fn peer(&mut self) -> SocketAddr {
+        // Mostly one that will do, so that there is something to relay.
+        if self.one_in(2) {
+            return "8.8.8.8:5000".parse().expect("an address");
+        }
+        let some = self.below(self.actors.len());
+        if let (true, Some(relayed)) = (self.one_in(2), self.actors[some].relayed) {
+            return relayed;
+        }
+        const PEERS: [&str; 16] = [
+            "8.8.8.8:5000",
+            "8.8.8.8:5000",
+            "8.8.8.8:5000",
+            "8.8.8.8:5001",
+            "8.8.4.4:5000",
+            "8.8.4.4:5000",
+            "[2606:4700::1]:5000",
+            "[2606:4700::1]:5000",
+            "1.1.1.1:53",
+            "10.0.0.1:5000",
+            "127.0.0.1:5000",
+            "198.51.100.1:50013",
+            "198.51.100.1:3478",
+            "[::1]:5000",
+            "[64:ff9b::7f00:1]:5000",
+            "[::ffff:8.8.8.8]:5000",
+        ];
+        PEERS[self.below(PEERS.len())].parse().expect("an address")
+    }
+
+    fn channel(&mut self) -> u16 {
+        if self.one_in(2) {
+            return 0x4000;
+        }
+        const NUMBERS: [u16; 8] = [
+            0x4000, 0x4000, 0x4001, 0x4001, 0x4002, 0x4fff, 0x5000, 0x3fff,
+        ];
+        NUMBERS[self.below(NUMBERS.len())]
+    }
+
+    pub(super) fn client_acts(&mut self) {
+        let index = self.below(self.actors.len());
+        match self.below(100) {
+            0 => self.move_client(index),
+            1..=60 => self.send_data(index),
+            _ => self.send_request(index),
+        }
+    }
+
+    /// A NAT gives the client another port, or its connection breaks and it dials again.
+    fn move_client(&mut self, index: usize) {
+        let port = 10_000 + u16::try_from(self.below(50_000)).expect("a port");
+        let worker = self.below(self.node.servers.len());
+        let caller = &mut self.actors[index].caller;
+        let old = (caller.client, caller.worker);
+        caller.client.addr.set_port(port);
+        caller.worker = worker;
+        if caller.client.transport.is_stream() {
+            caller.client.route += 100;
+            self.node.servers[old.1].handle_stream_closed(self.node.now, old.0);
+            self.node.settle(old.1);
+            self.model.allocs.remove(&tuple(&old.0));
+        }
+    }
+
+    fn send_data(&mut self, index: usize) {
+        let len = self.below(9);
+        let peer = self.peer();
+        let datum = if self.one_in(2) {
+            // Numbers that are no channel's are not ChannelData, and are tested elsewhere.
+            Datum::Channel(self.channel().clamp(0x4000, 0x4fff), len)
+        } else {
+            Datum::Send(peer, len)
+        };
+        let caller = &mut self.actors[index].caller;
+        let payload = vec![0xAB; len];
+        let bytes = match datum {
+            Datum::Send(peer, _) => caller.indication(Method::SEND, |writer| {
+                writer.attr(&XorPeerAddress(peer))?;
+                writer.attr(&Data(&payload))
+            }),
+            Datum::Channel(number, _) => {
+                let head = [
+                    number.to_be_bytes(),
+                    u16::try_from(len).expect("short").to_be_bytes(),
+                ];
+                [&head.concat()[..], &payload].concat()
+            }
+        };
+        let (from, worker) = (caller.client, caller.worker);
+        self.post(
+            Parcel::Datum {
+                from,
+                worker,
+                datum,
+                bytes,
+            },
+            from.transport.is_stream(),
+        );
+    }
+
+    fn send_request(&mut self, index: usize) {
+        let ask = self.think_of(index);
+        let (wrong_password, wrong_name) = (self.one_in(40), self.one_in(40));
+        let mut caller = self.actors[index].caller.clone();
+        if wrong_name {
+            // Somebody who is known, but maybe not here.
+            caller.name = "bob".into();
+            caller.mac = long_term_key_md5("bob", &caller.realm, "bob's").sha1();
+        }
+        if wrong_password {
+            caller.mac = long_term_key_md5("alice", &caller.realm, "guessed").sha1();
+        }
+        let bytes = encode(&mut caller, &ask);
+        self.actors[index].caller.next_transaction = caller.next_transaction;
+        let by = Signature {
+            name: caller.name,
+            right: !wrong_password,
+            nonce: caller.nonce,
+            transaction: caller.next_transaction,
+        };
+        let (from, worker) = (caller.client, caller.worker);
+        self.post(
+            Parcel::Request {
+                from,
+                worker,
+                ask,
+                by,
+                bytes,
+            },
+            from.transport.is_stream(),
+        );
+    }
+
+    fn think_of(&mut self, index: usize) -> Ask {
+        let homeless = self.actors[index].relayed.is_none();
+        let wants_a_home = homeless && !self.one_in(5);
+        match self.below(if wants_a_home { 3 } else { 10 }) {
+            0..=2 => {
+                let token = self.actors[index]
+                    .token
+                    .or_else(|| self.actors[(index + 2) % 7].token);
+                let shows_token = token.is_some() && self.one_in(3);
+                Ask::Allocate {
+                    v6: self.one_in(if shows_token { 9 } else { 6 }),
+                    even: [None, None, Some(false), Some(true)][self.below(4)]
+                        .filter(|_| !shows_token),
+                    token: token.filter(|_| shows_token),
+                    lifetime_s: [None, Some(0), Some(700), Some(9999)][self.below(4)],
+                }
+            }
+            3 => Ask::Refresh {
+                v6: [None, None, Some(false), Some(true)][self.below(4)],
+                lifetime_s: [0, 1, 600, 600, 600, 1200, 9999][self.below(7)],
+            },
+            4..=6 => {
+                let count = [0, 1, 1, 1, 1, 2, 3][self.below(7)];
+                Ask::Permit((0..count).map(|_| self.peer()).collect())
+            }
+            _ => Ask::Bind(self.channel(), self.peer()),
+        }
+    }
+
+    /// A peer sends to some relayed address, living or not.
+    pub(super) fn peer_sends(&mut self) {
+        let open: Vec<SocketAddr> = self.node.open.values().copied().collect();
+        if open.is_empty() {
+            return;
+        }
+        let relayed = open[self.below(open.len())];
+        let (mut peer, len) = (self.peer(), self.below(9));
+        if self.one_in(2) {
+            peer = "8.8.8.8:5000".parse().expect("an address");
+        }
+        if peer.ip() != relayed.ip() {
+            self.post(Parcel::FromPeer { relayed, peer, len }, false);
+        }
+    }
+
+    /// The operator changes the policy, drains, or throws somebody out.
+    pub(super) fn operate(&mut self) {
+        match self.below(3) {
+            0 => {
+                let deny = !self.model.deny_dns;
+                self.node.replace_policy(|policy| {
+                    if deny {
+                        let nets = ["8.8.4.0/24", "2606:4700::/32"];
+                        policy.deny = nets.map(|net| net.parse().expect("ok")).into();
+                    }
+                });
+                self.model.deny_dns(deny);
+            }
+            1 => {
+                self.model.draining = !self.model.draining && self.one_in(4);
+                for server in &mut self.node.servers {
+                    server.drain(self.model.draining);
+                }
+            }
+            _ => {
+                let revoke = Revoke::User("bob".into());
+                let mut revoked = 0;
+                for worker in 0..self.node.servers.len() {
+                    revoked += self.node.servers[worker].revoke(self.node.now, &revoke);
+                    self.node.settle(worker);
+                }
+                assert_eq!(revoked, self.model.revoke("bob"));
+            }
+        }
+    }
+}
+
+fn encode(caller: &mut Caller, ask: &Ask) -> Vec<u8> {
+    let family = |v6| {
+        RequestedAddressFamily(if v6 {
+            AddressFamily::Ipv6
+        } else {
+            AddressFamily::Ipv4
+        })
+    };
+    match ask {
+        Ask::Allocate {
+            v6,
+            even,
+            token,
+            lifetime_s,
+        } => caller.signed(Method::ALLOCATE, |writer| {
+            writer.attr(&RequestedTransport::UDP)?;
+            if *v6 {
+                writer.attr(&family(true))?;
+            }
+            if let Some(reserve_next) = *even {
+                writer.attr(&EvenPort { reserve_next })?;
+            }
+            if let Some(token) = *token {
+                writer.attr(&ReservationToken(token))?;
+            }
+            lifetime_s.map_or(Ok(()), |lifetime_s| writer.attr(&Lifetime(lifetime_s)))
+        }),
+        Ask::Refresh { v6, lifetime_s } => caller.signed(Method::REFRESH, |writer| {
+            if let Some(v6) = *v6 {
+                writer.attr(&family(v6))?;
+            }
+            writer.attr(&Lifetime(*lifetime_s))
+        }),
+        Ask::Permit(peers) => caller.signed(Method::CREATE_PERMISSION, |writer| {
+            peers
+                .iter()
+                .try_for_each(|peer| writer.attr(&XorPeerAddress(*peer)))
+        }),
+        Ask::Bind(number, peer) => caller.signed(Method::CHANNEL_BIND, |writer| {
+            writer.attr(&ChannelNumber(*number))?;
+            writer.attr(&XorPeerAddress(*peer))
+        }),
+    }
+}
