@@ -73,6 +73,10 @@ pub const RELAY_PORT_INDEX_MAX: u32 = 1 << 20;
 pub const TIMEOUT_BATCH_MAX: usize = 256;
 /// Buckets of one rate limiter: 512 KiB a worker, whatever is thrown at it.
 pub const RATE_BUCKETS: usize = 1 << 16;
+/// The size of one bucket.
+pub const RATE_BUCKET_BYTES: usize = 8;
+/// Rate limiters of one worker: of strangers, and of failed credentials.
+pub const RATE_LIMITERS: usize = 2;
 /// The longest answer that the machine writes.
 pub const REPLY_BYTES_MAX: usize = 1280;
 /// The longest realm with which a 401 to the smallest Allocate stays within 3.5 times its size.

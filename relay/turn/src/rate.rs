@@ -8,7 +8,11 @@ use std::{hash::Hasher, net::SocketAddr};
 
 use siphasher::sip::SipHasher13;
 
-use crate::{limits::RATE_BUCKETS, registry::quota::SourcePrefix, tick::Tick};
+use crate::{
+    limits::{RATE_BUCKET_BYTES, RATE_BUCKETS},
+    registry::quota::SourcePrefix,
+    tick::Tick,
+};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -17,6 +21,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub(crate) struct Bucket {
     full_at: u64,
 }
+
+const _: () = assert!(size_of::<Bucket>() == RATE_BUCKET_BYTES);
 
 impl Bucket {
     /// Takes `tokens` at `rate` a second, if the bucket is not empty. The last taker may overdraw

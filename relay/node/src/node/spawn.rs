@@ -11,7 +11,7 @@ use std::thread;
 use sterna_io::mmsg::MmsgEngine;
 use sterna_io::uring::UringEngine;
 use sterna_io::{BudgetLine, Description, Engine, EngineKind, Waker};
-use sterna_turn::{Registry, Server, ServerConfig, WorkerId};
+use sterna_turn::{Registry, Server, ServerConfig, WorkerId, limits};
 
 use crate::held_ports::HeldPorts;
 use crate::mailbox::{Inbox, Mailboxes, mailbox};
@@ -142,7 +142,7 @@ fn live<E: Engine>(
     let stands = Ready {
         waker: engine.waker(),
         description: engine.describe(),
-        budget: engine.budget(),
+        budget: budget(&engine),
     };
     ready
         .send(Ok(stands))
@@ -169,6 +169,17 @@ fn live<E: Engine>(
         listeners,
     )?
     .run()
+}
+
+/// What a worker's memory is for: its back end's, and the machine's fixed part.
+fn budget(engine: &impl Engine) -> Vec<BudgetLine> {
+    let mut lines = engine.budget();
+    lines.push(BudgetLine {
+        what: "token buckets of strangers",
+        count: limits::RATE_LIMITERS * limits::RATE_BUCKETS,
+        bytes_each: limits::RATE_BUCKET_BYTES,
+    });
+    lines
 }
 
 /// Reports a worker's end, also when it panics.
