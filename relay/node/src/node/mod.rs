@@ -18,7 +18,7 @@ use sterna_io::probe::{self, EngineChoice};
 use sterna_io::{BudgetLine, sockets};
 use sterna_stun::nonce::{NonceKey, NonceKeys};
 use sterna_turn::{Epoch, Registry};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch as channel;
 use tracing::{error, info, warn};
 
@@ -51,6 +51,7 @@ pub struct Node {
     farewells: shared::Farewells,
     admin: AdminServer,
     watch: watch::Watch,
+    signals: Signals,
 }
 
 /// Where a node can be reached.
@@ -90,6 +91,9 @@ pub enum StartError {
     /// The kernel refused something that it should not.
     #[error("cannot start the workers: {0}")]
     Workers(#[source] io::Error),
+    /// Signals cannot be listened for.
+    #[error("cannot listen for signals: {0}")]
+    Signals(#[source] io::Error),
 }
 
 /// Why a node ended that was not told to.
@@ -103,9 +107,24 @@ pub enum RunError {
         /// What it said.
         reason: String,
     },
-    /// Signals cannot be listened for.
-    #[error("cannot listen for signals: {0}")]
-    Signals(#[from] io::Error),
+}
+
+/// The signals that a node obeys.
+#[derive(Debug)]
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
 }
 
 impl Node {
@@ -119,6 +138,8 @@ impl Node {
         source: Source,
         log: Option<LogHandle>,
     ) -> Result<Self, StartError> {
+        // Before anybody can see that the node is ready: a signal that comes then is obeyed.
+        let signals = Signals::listen().map_err(StartError::Signals)?;
         raise_descriptor_limit();
         let engine = probe::choose(engine_choice(config.node.engine))?;
         info!(engine = %engine.engine, gro = engine.gro, gso = engine.gso, reason = %engine.reason, "UDP back end");
@@ -179,6 +200,7 @@ impl Node {
             farewells: workers.ended,
             admin,
             watch,
+            signals,
         })
     }
 
@@ -224,11 +246,6 @@ impl Node {
     /// # Errors
     /// [`RunError`] when the node ends although nobody asked it to.
     pub async fn run(mut self) -> Result<(), RunError> {
-        let (mut hangup, mut terminate, mut interrupt) = (
-            signal(SignalKind::hangup())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        );
         let mut lifecycle = self.shared.lifecycle.subscribe();
         let failed = loop {
             let draining = match *lifecycle.borrow_and_update() {
@@ -236,9 +253,9 @@ impl Node {
                 Lifecycle::Draining { deadline } => Some(deadline),
             };
             tokio::select! {
-                _ = hangup.recv() => self.reload_by_signal().await,
-                _ = terminate.recv() => if self.drain_by_signal(draining.is_some(), None).await { break None },
-                _ = interrupt.recv() => {
+                _ = self.signals.hangup.recv() => self.reload_by_signal().await,
+                _ = self.signals.terminate.recv() => if self.drain_by_signal(draining.is_some(), None).await { break None },
+                _ = self.signals.interrupt.recv() => {
                     if self.drain_by_signal(draining.is_some(), Some(INTERRUPT_DEADLINE)).await { break None }
                 }
                 _ = lifecycle.changed() => {}
