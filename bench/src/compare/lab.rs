@@ -71,6 +71,15 @@ impl Lab {
         Ok(lab)
     }
 
+    /// Whether groups cross the pair whole, as with an interface that cuts them itself.
+    pub(super) fn leave_cutting_to_interface(&self, leave: bool) -> Result<(), BenchError> {
+        for side in [&self.server, &self.generator] {
+            let to = if leave { "on" } else { "off" };
+            side.set_offload(&["tx-udp-segmentation", to])?;
+        }
+        Ok(())
+    }
+
     /// Starts a program on the server's side and core; what it says goes to `log`.
     pub(super) fn start_server(&self, program: &[String], log: File) -> Result<Child, BenchError> {
         let mut command = self.server.command(program);
@@ -134,14 +143,23 @@ impl Side {
             device,
         ])?;
         ip(&["-n", namespace, "link", "set", device, "up"])?;
-        let off = ["gro", "on", "tso", "off", "tx-udp-segmentation", "off"];
-        run(&[
-            &["ip", "netns", "exec", namespace, "ethtool", "-K", device][..],
-            &off[..],
-        ]
-        .concat())?;
+        self.set_offload(&["gro", "on", "tso", "off", "tx-udp-segmentation", "off"])?;
         let threaded = format!("echo 1 > /sys/class/net/{device}/threaded");
         run(&["ip", "netns", "exec", namespace, "sh", "-c", &threaded])?;
+        Ok(())
+    }
+
+    fn set_offload(&self, features: &[&str]) -> Result<(), BenchError> {
+        let enter = [
+            "ip",
+            "netns",
+            "exec",
+            &self.namespace,
+            "ethtool",
+            "-K",
+            &self.device,
+        ];
+        run(&[&enter[..], features].concat())?;
         Ok(())
     }
 

@@ -31,6 +31,8 @@ pub enum Row {
     Single,
     /// Bursts of 8 of one allocation, as many as the server carries.
     Burst,
+    /// The same, with the cutting of groups left to the interface, as some real ones offer.
+    BurstOffload,
     /// Client to client through two allocations, single packets, 300 on their way.
     Pair,
     /// 401, Allocate, ChannelBind, Refresh 0.
@@ -44,16 +46,16 @@ pub enum Row {
 impl Row {
     /// Bare loops have packets to forward and nothing else.
     pub(super) fn applies_to(self, variant: Variant) -> bool {
-        !variant.is_bare() || matches!(self, Self::Single | Self::Burst | Self::Overload)
+        !variant.is_bare() || !matches!(self, Self::Pair | Self::Alloc | Self::Memory)
     }
 
     /// The figures that the row has, each with its unit.
     pub(super) fn figures(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Single | Self::Burst | Self::Pair => &[
+            Self::Single | Self::Burst | Self::BurstOffload | Self::Pair => &[
                 ("processor time a packet", "ns"),
                 ("throughput", "packets/s"),
-                ("latency p50", "µs"),
+                ("core used", "%"),
                 ("loss", "%"),
             ],
             Self::Alloc => &[
@@ -73,7 +75,7 @@ impl Row {
     pub(super) fn bar(self) -> Option<f64> {
         match self {
             Self::Single => Some(1.2),
-            Self::Burst => Some(5.0),
+            Self::Burst | Self::BurstOffload => Some(5.0),
             Self::Pair => Some(2.0),
             Self::Alloc => Some(4.0),
             Self::Overload | Self::Memory => None,
@@ -86,6 +88,9 @@ impl fmt::Display for Row {
         f.write_str(match self {
             Self::Single => "single packets, closed loop, 300 outstanding",
             Self::Burst => "bursts of 8 of one allocation, saturated",
+            Self::BurstOffload => {
+                "bursts of 8, groups cut by the interface (tx-udp-segmentation on)"
+            }
             Self::Pair => "relay to relay, single packets, 300 outstanding",
             Self::Alloc => "an allocation: 401, Allocate, ChannelBind, Refresh 0",
             Self::Overload => "overload, bursts of 8",
@@ -101,6 +106,7 @@ pub(super) fn measure(
     row: Row,
     duration: Duration,
 ) -> Result<Vec<f64>, BenchError> {
+    lab.leave_cutting_to_interface(row == Row::BurstOffload)?;
     let base = command(server, row, duration);
     let mut watched = vec![server.pid()];
     watched.extend(&lab.server_threads);
@@ -116,12 +122,13 @@ pub(super) fn measure(
     let report = json_of(lab.start_generator(&command)?, &base)?;
     let number = |path: &[&str]| number_at(&report, path);
     let cpu_ns: f64 = numbers_of(&report, "cpu_ns_per_packet").iter().sum();
+    let core_percent: f64 = numbers_of(&report, "cpu_percent").iter().sum();
     Ok(match row {
-        Row::Single | Row::Burst | Row::Pair => {
+        Row::Single | Row::Burst | Row::BurstOffload | Row::Pair => {
             vec![
                 cpu_ns,
                 number(&["delivered_per_s"])?,
-                number(&["latency", "p50_us"])?,
+                core_percent,
                 number(&["loss_percent"])?,
             ]
         }
@@ -162,7 +169,9 @@ pub(super) fn generator_line(row: Row, duration: Duration) -> String {
     let turn = format!("bench turn {server} --duration {seconds}");
     match row {
         Row::Single => format!("{turn} --allocations {FLOWS} --outstanding 300"),
-        Row::Burst => format!("{turn} --allocations {FLOWS} --burst 8 --outstanding 2400"),
+        Row::Burst | Row::BurstOffload => {
+            format!("{turn} --allocations {FLOWS} --burst 8 --outstanding 240")
+        }
         Row::Pair => format!("{turn} --allocations {FLOWS} --mode pair --outstanding 300"),
         Row::Alloc => format!("bench alloc {server} --duration {seconds}"),
         Row::Overload => format!("{turn} --allocations {FLOWS} --burst 8 --rate {OVERLOAD_RATE}"),

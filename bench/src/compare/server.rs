@@ -32,6 +32,10 @@ const LOG: &str = "log";
 /// How long a server may take to listen.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often a server that ends at once is started, and how long is waited in between.
+const START_TRIES_MAX: u32 = 10;
+const START_PAUSE: Duration = Duration::from_millis(300);
+
 /// How long a server may take to end by itself.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -114,23 +118,33 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts a server and waits until it listens.
+    /// Starts a server and waits until it listens. The kernel may hold the port of the last one for
+    /// a moment, so a server that ends at once is given further tries.
     pub(super) fn start(lab: &Lab, variant: Variant) -> Result<Self, BenchError> {
+        let mut tries = 1;
+        loop {
+            match Self::try_start(lab, variant) {
+                Err(BenchError::Failed { .. }) if tries < START_TRIES_MAX => {
+                    tries += 1;
+                    std::thread::sleep(START_PAUSE);
+                }
+                started => return started,
+            }
+        }
+    }
+
+    fn try_start(lab: &Lab, variant: Variant) -> Result<Self, BenchError> {
         let directory = tempfile::tempdir()?;
         let program = command_line(variant, directory.path())?;
-        let child = lab.start_server(&program, File::create(directory.path().join(LOG))?)?;
+        let log = File::create(directory.path().join(LOG))?;
+        let child = lab.start_server(&program, log)?;
         let mut server = Self {
             variant,
             child,
             directory,
         };
-        match server.wait_until_it_listens() {
-            Ok(()) => Ok(server),
-            Err(error) => {
-                server.stop();
-                Err(error)
-            }
-        }
+        server.wait_until_it_listens()?;
+        Ok(server)
     }
 
     pub(super) fn pid(&self) -> u32 {
