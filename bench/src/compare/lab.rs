@@ -2,8 +2,8 @@
 //!
 //! The ends of the pair receive in kernel threads of their own (threaded NAPI), so that receive work
 //! is billed to somebody: the server's end is pinned to the server's core, the generator's to the
-//! generator's. GRO is on, as on any real interface; segmentation offload is off, so that what one
-//! side sends as one crosses as many, as on a wire.
+//! generator's. GRO is on, as on any real interface, and TCP's segmentation offload is off. Nobody's
+//! priority is raised: a receive thread that goes before the server it feeds wakes it for each packet.
 
 use std::fs::{self, File};
 use std::process::{Child, Command, Output, Stdio};
@@ -15,9 +15,6 @@ pub(super) const SERVER_IP: &str = "10.77.0.1";
 
 /// Address of the generator's end.
 pub(super) const GENERATOR_IP: &str = "10.77.0.2";
-
-/// All that is measured, and what measures it, goes before the host's other work.
-const NICE: &str = "-20";
 
 /// Whose names our namespaces begin with; the rest is the process id.
 const PREFIX: &str = "sterna-bench-";
@@ -119,9 +116,6 @@ impl Side {
             "netns",
             "exec",
             &self.namespace,
-            "nice",
-            "-n",
-            NICE,
             "taskset",
             "-c",
             &self.core.to_string(),
@@ -143,7 +137,7 @@ impl Side {
             device,
         ])?;
         ip(&["-n", namespace, "link", "set", device, "up"])?;
-        self.set_offload(&["gro", "on", "tso", "off", "tx-udp-segmentation", "off"])?;
+        self.set_offload(&["gro", "on", "tso", "off"])?;
         let threaded = format!("echo 1 > /sys/class/net/{device}/threaded");
         run(&["ip", "netns", "exec", namespace, "sh", "-c", &threaded])?;
         Ok(())
@@ -167,7 +161,6 @@ impl Side {
         let thread = find_thread(&format!("napi/{}-", self.device))?;
         let (core, id) = (self.core.to_string(), thread.to_string());
         run(&["taskset", "-pc", &core, &id])?;
-        run(&["renice", "-n", NICE, "-p", &id])?;
         Ok(thread)
     }
 }

@@ -31,8 +31,8 @@ pub enum Row {
     Single,
     /// Bursts of 8 of one allocation, as many as the server carries.
     Burst,
-    /// The same, with the cutting of groups left to the interface, as some real ones offer.
-    BurstOffload,
+    /// The same, with groups cut by the processor before they cross.
+    BurstCut,
     /// Client to client through two allocations, single packets, 300 on their way.
     Pair,
     /// 401, Allocate, ChannelBind, Refresh 0.
@@ -52,7 +52,7 @@ impl Row {
     /// The figures that the row has, each with its unit.
     pub(super) fn figures(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Single | Self::Burst | Self::BurstOffload | Self::Pair => &[
+            Self::Single | Self::Burst | Self::BurstCut | Self::Pair => &[
                 ("processor time a packet", "ns"),
                 ("throughput", "packets/s"),
                 ("core used", "%"),
@@ -75,10 +75,10 @@ impl Row {
     pub(super) fn bar(self) -> Option<f64> {
         match self {
             Self::Single => Some(1.2),
-            Self::Burst | Self::BurstOffload => Some(5.0),
+            Self::Burst => Some(5.0),
             Self::Pair => Some(2.0),
             Self::Alloc => Some(4.0),
-            Self::Overload | Self::Memory => None,
+            Self::BurstCut | Self::Overload | Self::Memory => None,
         }
     }
 }
@@ -88,9 +88,7 @@ impl fmt::Display for Row {
         f.write_str(match self {
             Self::Single => "single packets, closed loop, 300 outstanding",
             Self::Burst => "bursts of 8 of one allocation, saturated",
-            Self::BurstOffload => {
-                "bursts of 8, groups cut by the interface (tx-udp-segmentation on)"
-            }
+            Self::BurstCut => "bursts of 8, groups cut by the processor (tx-udp-segmentation off)",
             Self::Pair => "relay to relay, single packets, 300 outstanding",
             Self::Alloc => "an allocation: 401, Allocate, ChannelBind, Refresh 0",
             Self::Overload => "overload, bursts of 8",
@@ -106,7 +104,7 @@ pub(super) fn measure(
     row: Row,
     duration: Duration,
 ) -> Result<Vec<f64>, BenchError> {
-    lab.leave_cutting_to_interface(row == Row::BurstOffload)?;
+    lab.leave_cutting_to_interface(row != Row::BurstCut)?;
     let base = command(server, row, duration);
     let mut watched = vec![server.pid()];
     watched.extend(&lab.server_threads);
@@ -124,7 +122,7 @@ pub(super) fn measure(
     let cpu_ns: f64 = numbers_of(&report, "cpu_ns_per_packet").iter().sum();
     let core_percent: f64 = numbers_of(&report, "cpu_percent").iter().sum();
     Ok(match row {
-        Row::Single | Row::Burst | Row::BurstOffload | Row::Pair => {
+        Row::Single | Row::Burst | Row::BurstCut | Row::Pair => {
             vec![
                 cpu_ns,
                 number(&["delivered_per_s"])?,
@@ -169,7 +167,7 @@ pub(super) fn generator_line(row: Row, duration: Duration) -> String {
     let turn = format!("bench turn {server} --duration {seconds}");
     match row {
         Row::Single => format!("{turn} --allocations {FLOWS} --outstanding 300"),
-        Row::Burst | Row::BurstOffload => {
+        Row::Burst | Row::BurstCut => {
             format!("{turn} --allocations {FLOWS} --burst 8 --outstanding 240")
         }
         Row::Pair => format!("{turn} --allocations {FLOWS} --mode pair --outstanding 300"),

@@ -163,8 +163,7 @@ impl Server {
             // The sockets of the child's own namespace, once it has entered it.
             let sockets = fs::read_to_string(format!("/proc/{}/net/udp", self.pid()));
             let is_server = fs::read_to_string(format!("/proc/{}/comm", self.pid()));
-            let is_server =
-                is_server.is_ok_and(|name| !matches!(name.trim(), "ip" | "nice" | "taskset"));
+            let is_server = is_server.is_ok_and(|name| !matches!(name.trim(), "ip" | "taskset"));
             if is_server && sockets.is_ok_and(|sockets| sockets.contains(&wanted)) {
                 // One socket is bound; give a second one, and the loop behind it, a moment.
                 std::thread::sleep(Duration::from_millis(200));
