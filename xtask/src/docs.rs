@@ -9,7 +9,8 @@ use std::process::Command;
 use crate::process::{Failure, Outcome, cargo, failed, root};
 
 pub(crate) const HELP: &str = "\
-Regenerates the documents that come from the code: docs/CONFIG.md and docs/METRICS.md.
+Regenerates the documents that come from the code: docs/CONFIG.md, docs/METRICS.md and
+docs/openapi-node.json.
 
 Usage: cargo xtask docs [--check]
 
@@ -19,7 +20,11 @@ Options:
 Example: cargo xtask docs
 ";
 
-const DOCUMENTS: [&str; 2] = ["docs/CONFIG.md", "docs/METRICS.md"];
+const DOCUMENTS: [&str; 3] = [
+    "docs/CONFIG.md",
+    "docs/METRICS.md",
+    "docs/openapi-node.json",
+];
 
 /// The environment variable at which the tests write what they would compare.
 const UPDATE: &str = "UPDATE_DOCS";

@@ -26,7 +26,7 @@ Usage: cargo xtask TASK [OPTIONS]
 Tasks:
   test    everything that the README promises: tidy, then every test of the workspace
   tidy    the rules of the house: arrows between crates, unsafe, licences, documents
-  docs    regenerates docs/CONFIG.md and docs/METRICS.md from the code
+  docs    regenerates the documents that come from the code
   bench   builds the command as it is shipped and runs `sterna bench …`
   lab     a small network with a NAT in namespaces, and a shell in it
   tools   which optional tools of the tests are here; `--install` brings the missing ones

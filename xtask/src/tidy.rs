@@ -20,7 +20,7 @@ Checks the rules of the house that no compiler checks:
   licences     no dependency obliges our users to more than attribution
   links        what a document links to in the repository exists
   compliance   every test that docs/COMPLIANCE.md names exists
-  generated    docs/CONFIG.md and docs/METRICS.md say what the code says
+  generated    docs/CONFIG.md, METRICS.md and openapi-node.json say what the code says
 
 Usage: cargo xtask tidy
 

@@ -1,5 +1,5 @@
 //! The admin listener on a real socket, in front of a node that only writes down what it is told.
-
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::error::Error;

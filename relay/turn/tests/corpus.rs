@@ -1,5 +1,5 @@
 //! Replays the committed corpus of every fuzz target (`relay/turn/fuzz`) on stable.
-
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
 #[path = "../fuzz/src/lib.rs"]

@@ -3,6 +3,7 @@
 //!
 //! The sequences are scripts of the fuzz target `authenticated`, which checks each verdict against
 //! a second wording of the policy.
+#![forbid(unsafe_code)]
 
 #[path = "../fuzz/src/lib.rs"]
 #[allow(unreachable_pub, dead_code, reason = "a library to the fuzz targets")]

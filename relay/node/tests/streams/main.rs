@@ -1,5 +1,5 @@
 //! The stream side on real sockets.
-
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod plain;
