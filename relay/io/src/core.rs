@@ -21,8 +21,45 @@ pub(crate) fn socket_of(port: Port) -> u32 {
     }
 }
 
+/// What an engine adds to the [`Core`] that all of them have. Only this crate can name it, so that
+/// only this crate makes engines.
+#[allow(unreachable_pub)] // a supertrait of a public trait has to be public itself
+pub trait Driver {
+    /// The common part.
+    fn core(&self) -> &Core;
+
+    /// The common part, to change it.
+    fn core_mut(&mut self) -> &mut Core;
+
+    /// Whether a port is open.
+    fn is_open(&self, port: Port) -> bool;
+
+    /// Sends what is queued in the middle of a batch, since the queue is full.
+    fn make_room(&mut self);
+}
+
+/// Queues one datagram of an engine.
+#[inline]
+pub(crate) fn queue<E: Driver + ?Sized>(
+    engine: &mut E,
+    via: Port,
+    to: SocketAddr,
+    header: &[u8],
+    mut payload: Payload<'_>,
+    tail: usize,
+) {
+    let socket = engine.is_open(via).then(|| socket_of(via));
+    while !engine
+        .core_mut()
+        .queue(socket, to, header, &mut payload, tail)
+    {
+        engine.make_room();
+    }
+}
+
 /// The common part of an engine.
-pub(crate) struct Core {
+#[allow(unreachable_pub)] // as above
+pub struct Core {
     pub(crate) config: Config,
     pub(crate) pool: Pool,
     pub(crate) outbox: Outbox,

@@ -8,8 +8,10 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
 
+use crate::core::{Driver, queue};
 use crate::counters::Counters;
 use crate::limits;
+use crate::outbox::Payload;
 use crate::packet::{Packet, Train};
 use crate::pool::SharedPacket;
 use crate::waker::Waker;
@@ -212,10 +214,13 @@ impl Config {
 /// }
 /// # }
 /// ```
-pub trait Engine {
+pub trait Engine: Driver {
     /// The time at which the last [`turn`](Self::turn) ended its wait. It does not advance while a
     /// batch is handled. Virtual in the simulation.
-    fn now(&self) -> Instant;
+    #[inline]
+    fn now(&self) -> Instant {
+        self.core().now
+    }
 
     /// Serves `socket` as a listener and returns its number: 0, 1, 2, … in the order of the calls.
     fn add_listener(&mut self, socket: UdpSocket) -> io::Result<ListenerId>;
@@ -232,29 +237,49 @@ pub trait Engine {
     fn close_relay(&mut self, slot: RelaySlot);
 
     /// A handle that makes [`turn`](Self::turn) return, from any thread.
-    fn waker(&self) -> Waker;
+    fn waker(&self) -> Waker {
+        self.core().waker.clone()
+    }
 
     /// Sends what was queued, takes back the buffers of the last batch, and waits for packets, a
     /// wake, or the deadline. It may return early and empty-handed.
     fn turn(&mut self, deadline: Option<Instant>) -> io::Result<()>;
 
     /// The next train of the batch; `None` means: call [`turn`](Self::turn).
-    fn next_train(&mut self) -> Option<Train>;
+    #[inline]
+    fn next_train(&mut self) -> Option<Train> {
+        loop {
+            let train = self.core_mut().next_train()?;
+            if self.is_open(train.port) {
+                return Some(train);
+            }
+        }
+    }
 
     /// The bytes of a packet of this batch; nothing of one of an earlier batch.
-    fn bytes(&self, packet: Packet) -> &[u8];
+    #[inline]
+    fn bytes(&self, packet: Packet) -> &[u8] {
+        self.core().bytes(packet)
+    }
 
     /// Queues `header`, `payload` and `tail` zero bytes as one datagram. The payload is not copied.
     /// The header has at most [`limits::HEADER_BYTES_MAX`] bytes, the tail at most
     /// [`limits::TAIL_BYTES_MAX`].
-    fn send(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: Packet, tail: usize);
+    #[inline]
+    fn send(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: Packet, tail: usize) {
+        queue(self, via, to, header, Payload::Packet(payload), tail);
+    }
 
     /// Queues a datagram from any memory: it is copied.
-    fn send_copy(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: &[u8], tail: usize);
+    fn send_copy(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: &[u8], tail: usize) {
+        queue(self, via, to, header, Payload::Copy(payload), tail);
+    }
 
     /// Makes a packet of this batch outlive it, on any thread, without a copy. `None` when too many
     /// are out already: the packet is to be dropped, and this is counted.
-    fn share(&mut self, packet: Packet) -> Option<SharedPacket>;
+    fn share(&mut self, packet: Packet) -> Option<SharedPacket> {
+        self.core_mut().share(packet)
+    }
 
     /// Queues a datagram whose payload came from any engine's [`share`](Self::share).
     fn send_shared(
@@ -264,10 +289,14 @@ pub trait Engine {
         header: &[u8],
         payload: SharedPacket,
         tail: usize,
-    );
+    ) {
+        queue(self, via, to, header, Payload::Shared(payload), tail);
+    }
 
     /// Totals since the start.
-    fn counters(&self) -> Counters;
+    fn counters(&self) -> Counters {
+        self.core().counters
+    }
 
     /// Receive buffers that are free at the moment; few mean that the worker is behind.
     fn buffers_free(&self) -> usize;

@@ -14,16 +14,12 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::time::Instant;
 
-use crate::core::{Core, socket_of};
-use crate::counters::Counters;
+use crate::core::{Core, Driver, socket_of};
 use crate::engine::{
     BudgetLine, Config, Description, Engine, EngineKind, ListenerId, OpenError, Port, RelaySlot,
 };
 use crate::limits::{EPOLL_EVENTS_MAX, LISTENERS_MAX, RELAY_SOCKETS_MAX};
 use crate::memory::table;
-use crate::outbox::Payload;
-use crate::packet::{Packet, Train};
-use crate::pool::SharedPacket;
 use crate::slots::Slots;
 use crate::sockets;
 use crate::waker::Waker;
@@ -173,29 +169,6 @@ impl MmsgEngine {
         usize::try_from(ready).map_err(|_| io::Error::last_os_error())
     }
 
-    /// The socket's number, when it is open.
-    fn socket(&self, via: Port) -> Option<u32> {
-        let open = match via {
-            Port::Listener(listener) => usize::from(listener.0) < self.listeners.len(),
-            Port::Relay(slot) => self.relays.open_at(slot).is_some(),
-        };
-        open.then(|| socket_of(via))
-    }
-
-    fn queue(
-        &mut self,
-        via: Port,
-        to: SocketAddr,
-        header: &[u8],
-        mut payload: Payload<'_>,
-        tail: usize,
-    ) {
-        let socket = self.socket(via);
-        while !self.core.queue(socket, to, header, &mut payload, tail) {
-            self.flush(false);
-        }
-    }
-
     /// Closes what was to be closed: the port is free at once, the slot too, since the batch that
     /// may have named it is over.
     fn close_sockets(&mut self) {
@@ -218,12 +191,31 @@ fn until(deadline: Instant) -> libc::timespec {
     }
 }
 
-impl Engine for MmsgEngine {
+impl Driver for MmsgEngine {
     #[inline]
-    fn now(&self) -> Instant {
-        self.core.now
+    fn core(&self) -> &Core {
+        &self.core
     }
 
+    #[inline]
+    fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    #[inline]
+    fn is_open(&self, port: Port) -> bool {
+        match port {
+            Port::Listener(listener) => usize::from(listener.0) < self.listeners.len(),
+            Port::Relay(slot) => self.relays.open_at(slot).is_some(),
+        }
+    }
+
+    fn make_room(&mut self) {
+        self.flush(false);
+    }
+}
+
+impl Engine for MmsgEngine {
     fn add_listener(&mut self, socket: UdpSocket) -> io::Result<ListenerId> {
         let id = u16::try_from(self.listeners.len()).unwrap_or(u16::MAX);
         if u32::from(id) >= LISTENERS_MAX {
@@ -267,10 +259,6 @@ impl Engine for MmsgEngine {
         }
     }
 
-    fn waker(&self) -> Waker {
-        self.core.waker.clone()
-    }
-
     fn turn(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         self.core.counters.turns += 1;
         self.flush(true);
@@ -282,49 +270,6 @@ impl Engine for MmsgEngine {
         self.receive();
         self.core.begin_batch();
         waited
-    }
-
-    #[inline]
-    fn next_train(&mut self) -> Option<Train> {
-        loop {
-            let train = self.core.next_train()?;
-            if self.socket(train.port).is_some() {
-                return Some(train);
-            }
-        }
-    }
-
-    #[inline]
-    fn bytes(&self, packet: Packet) -> &[u8] {
-        self.core.bytes(packet)
-    }
-
-    #[inline]
-    fn send(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: Packet, tail: usize) {
-        self.queue(via, to, header, Payload::Packet(payload), tail);
-    }
-
-    fn send_copy(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: &[u8], tail: usize) {
-        self.queue(via, to, header, Payload::Copy(payload), tail);
-    }
-
-    fn share(&mut self, packet: Packet) -> Option<SharedPacket> {
-        self.core.share(packet)
-    }
-
-    fn send_shared(
-        &mut self,
-        via: Port,
-        to: SocketAddr,
-        header: &[u8],
-        payload: SharedPacket,
-        tail: usize,
-    ) {
-        self.queue(via, to, header, Payload::Shared(payload), tail);
-    }
-
-    fn counters(&self) -> Counters {
-        self.core.counters
     }
 
     fn buffers_free(&self) -> usize {

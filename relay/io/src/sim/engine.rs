@@ -6,17 +6,13 @@ use std::time::Instant;
 
 use super::network::Owner;
 use super::{Datagram, Network};
-use crate::core::{Core, Received, socket_of};
-use crate::counters::Counters;
+use crate::core::{Core, Driver, Received};
 use crate::engine::{
     BudgetLine, Config, Description, Engine, EngineKind, ListenerId, OpenError, Port, RelaySlot,
 };
 use crate::limits::{
     GROUP_BYTES_MAX, GROUP_SEGMENTS_MAX, HEADROOM_BYTES, LISTENERS_MAX, RELAY_SOCKETS_MAX,
 };
-use crate::outbox::Payload;
-use crate::packet::{Packet, Train};
-use crate::pool::SharedPacket;
 use crate::slots::Slots;
 use crate::waker::Waker;
 
@@ -160,27 +156,6 @@ impl SimEngine {
         }
     }
 
-    fn queue(
-        &mut self,
-        via: Port,
-        to: SocketAddr,
-        header: &[u8],
-        mut payload: Payload<'_>,
-        tail: usize,
-    ) {
-        let socket = self.is_open(via).then(|| socket_of(via));
-        while !self.core.queue(socket, to, header, &mut payload, tail) {
-            self.flush(false);
-        }
-    }
-
-    fn is_open(&self, port: Port) -> bool {
-        match port {
-            Port::Listener(listener) => usize::from(listener.0) < self.listeners.len(),
-            Port::Relay(slot) => self.relays.open_at(slot).is_some(),
-        }
-    }
-
     /// Sends everything queued into the network, or counts it.
     fn flush(&mut self, last: bool) {
         if self.core.outbox.is_empty() {
@@ -294,12 +269,31 @@ impl SimEngine {
     }
 }
 
-impl Engine for SimEngine {
+impl Driver for SimEngine {
     #[inline]
-    fn now(&self) -> Instant {
-        self.core.now
+    fn core(&self) -> &Core {
+        &self.core
     }
 
+    #[inline]
+    fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    #[inline]
+    fn is_open(&self, port: Port) -> bool {
+        match port {
+            Port::Listener(listener) => usize::from(listener.0) < self.listeners.len(),
+            Port::Relay(slot) => self.relays.open_at(slot).is_some(),
+        }
+    }
+
+    fn make_room(&mut self) {
+        self.flush(false);
+    }
+}
+
+impl Engine for SimEngine {
     /// Takes the address of a real socket, which is closed.
     fn add_listener(&mut self, socket: UdpSocket) -> io::Result<ListenerId> {
         let addr = socket.local_addr()?;
@@ -339,10 +333,6 @@ impl Engine for SimEngine {
         }
     }
 
-    fn waker(&self) -> Waker {
-        self.core.waker.clone()
-    }
-
     /// Does what the real ones do but for the waiting.
     fn turn(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         self.core.counters.turns += 1;
@@ -355,49 +345,6 @@ impl Engine for SimEngine {
         self.receive(deadline);
         self.core.begin_batch();
         Ok(())
-    }
-
-    #[inline]
-    fn next_train(&mut self) -> Option<Train> {
-        loop {
-            let train = self.core.next_train()?;
-            if self.is_open(train.port) {
-                return Some(train);
-            }
-        }
-    }
-
-    #[inline]
-    fn bytes(&self, packet: Packet) -> &[u8] {
-        self.core.bytes(packet)
-    }
-
-    #[inline]
-    fn send(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: Packet, tail: usize) {
-        self.queue(via, to, header, Payload::Packet(payload), tail);
-    }
-
-    fn send_copy(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: &[u8], tail: usize) {
-        self.queue(via, to, header, Payload::Copy(payload), tail);
-    }
-
-    fn share(&mut self, packet: Packet) -> Option<SharedPacket> {
-        self.core.share(packet)
-    }
-
-    fn send_shared(
-        &mut self,
-        via: Port,
-        to: SocketAddr,
-        header: &[u8],
-        payload: SharedPacket,
-        tail: usize,
-    ) {
-        self.queue(via, to, header, Payload::Shared(payload), tail);
-    }
-
-    fn counters(&self) -> Counters {
-        self.core.counters
     }
 
     fn buffers_free(&self) -> usize {

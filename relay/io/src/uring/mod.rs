@@ -27,8 +27,7 @@ use std::time::{Duration, Instant};
 
 use io_uring::{cqueue, opcode, squeue, types};
 
-use crate::core::{Core, socket_of};
-use crate::counters::Counters;
+use crate::core::{Core, Driver};
 use crate::engine::{
     BudgetLine, Config, Description, Engine, EngineKind, ListenerId, OpenError, Port, RelaySlot,
 };
@@ -37,9 +36,6 @@ use crate::limits::{
     URING_SUBMISSIONS,
 };
 use crate::memory::table;
-use crate::outbox::Payload;
-use crate::packet::{Packet, Train};
-use crate::pool::SharedPacket;
 use crate::slots::Slots;
 use crate::sockets;
 use crate::waker::Waker;
@@ -162,32 +158,6 @@ impl UringEngine {
         buffers.publish();
     }
 
-    /// The socket's number, when it is open.
-    fn socket(&self, via: Port) -> Option<u32> {
-        let open = match via {
-            Port::Listener(listener) => usize::from(listener.0) < self.listeners.len(),
-            Port::Relay(slot) => self.relays.open_at(slot).is_some(),
-        };
-        open.then(|| socket_of(via))
-    }
-
-    fn queue(
-        &mut self,
-        via: Port,
-        to: SocketAddr,
-        header: &[u8],
-        mut payload: Payload<'_>,
-        tail: usize,
-    ) {
-        let socket = self.socket(via);
-        while !self.core.queue(socket, to, header, &mut payload, tail) {
-            self.push_sends(false);
-            self.ring.submit();
-            self.drain();
-            self.finish_sends();
-        }
-    }
-
     fn push_wake(&mut self) {
         if self.wake_armed {
             return;
@@ -227,12 +197,34 @@ fn request() -> libc::msghdr {
     request
 }
 
-impl Engine for UringEngine {
+impl Driver for UringEngine {
     #[inline]
-    fn now(&self) -> Instant {
-        self.core.now
+    fn core(&self) -> &Core {
+        &self.core
     }
 
+    #[inline]
+    fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    #[inline]
+    fn is_open(&self, port: Port) -> bool {
+        match port {
+            Port::Listener(listener) => usize::from(listener.0) < self.listeners.len(),
+            Port::Relay(slot) => self.relays.open_at(slot).is_some(),
+        }
+    }
+
+    fn make_room(&mut self) {
+        self.push_sends(false);
+        self.ring.submit();
+        self.drain();
+        self.finish_sends();
+    }
+}
+
+impl Engine for UringEngine {
     fn add_listener(&mut self, socket: UdpSocket) -> io::Result<ListenerId> {
         let id = u16::try_from(self.listeners.len()).unwrap_or(u16::MAX);
         if u32::from(id) >= LISTENERS_MAX {
@@ -268,10 +260,6 @@ impl Engine for UringEngine {
         }
     }
 
-    fn waker(&self) -> Waker {
-        self.core.waker.clone()
-    }
-
     fn turn(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         self.core.counters.turns += 1;
         self.push_sends(true);
@@ -295,49 +283,6 @@ impl Engine for UringEngine {
         self.core.outbox.expire_refusals(self.core.now);
         self.core.begin_batch();
         waited
-    }
-
-    #[inline]
-    fn next_train(&mut self) -> Option<Train> {
-        loop {
-            let train = self.core.next_train()?;
-            if self.socket(train.port).is_some() {
-                return Some(train);
-            }
-        }
-    }
-
-    #[inline]
-    fn bytes(&self, packet: Packet) -> &[u8] {
-        self.core.bytes(packet)
-    }
-
-    #[inline]
-    fn send(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: Packet, tail: usize) {
-        self.queue(via, to, header, Payload::Packet(payload), tail);
-    }
-
-    fn send_copy(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: &[u8], tail: usize) {
-        self.queue(via, to, header, Payload::Copy(payload), tail);
-    }
-
-    fn share(&mut self, packet: Packet) -> Option<SharedPacket> {
-        self.core.share(packet)
-    }
-
-    fn send_shared(
-        &mut self,
-        via: Port,
-        to: SocketAddr,
-        header: &[u8],
-        payload: SharedPacket,
-        tail: usize,
-    ) {
-        self.queue(via, to, header, Payload::Shared(payload), tail);
-    }
-
-    fn counters(&self) -> Counters {
-        self.core.counters
     }
 
     fn buffers_free(&self) -> usize {
