@@ -8,6 +8,7 @@
 //! hide what it leaves to the kernel's threads.
 
 mod lab;
+mod memory;
 mod rows;
 mod server;
 mod table;

@@ -8,11 +8,11 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use super::lab::{GENERATOR_IP, Lab, SERVER_IP, failed};
+use super::memory;
 use super::server::{
     CLIENT_PORT, FLOWS, PASSWORD, PEER_PORT, PORT, RELAY_PORT, Server, USER, Variant,
 };
 use crate::BenchError;
-use crate::watch::resident_bytes;
 
 /// Allocations of the memory row.
 const MANY_ALLOCATIONS: u64 = 10_000;
@@ -67,7 +67,11 @@ impl Row {
                 ("goodput", "packets/s"),
                 ("Bindings answered meanwhile", "%"),
             ],
-            Self::Memory => &[("resident memory an allocation", "B"), ("loss", "%")],
+            Self::Memory => &[
+                ("resident memory an allocation", "B"),
+                ("kernel memory an allocation", "B"),
+                ("loss", "%"),
+            ],
         }
     }
 
@@ -105,59 +109,63 @@ pub(super) fn measure(
     duration: Duration,
 ) -> Result<Vec<f64>, BenchError> {
     lab.leave_cutting_to_interface(row != Row::BurstCut)?;
-    let base = command(server, row, duration);
-    let mut watched = vec![server.pid()];
-    watched.extend(&lab.server_threads);
-    let watch = watched
-        .iter()
-        .map(|pid| format!(" --watch {pid}"))
-        .collect::<String>();
-    let command = words(&format!("{base}{watch} --json"));
-    let idle_bytes = resident_bytes(server.pid());
-    let asking = (row == Row::Overload && !server.variant.is_bare())
-        .then(|| ask(lab, duration))
-        .transpose()?;
-    let report = json_of(lab.start_generator(&command)?, &base)?;
-    let number = |path: &[&str]| number_at(&report, path);
-    let cpu_ns: f64 = numbers_of(&report, "cpu_ns_per_packet").iter().sum();
-    let core_percent: f64 = numbers_of(&report, "cpu_percent").iter().sum();
-    Ok(match row {
-        Row::Single | Row::Burst | Row::BurstCut | Row::Pair => {
-            vec![
-                cpu_ns,
-                number(&["delivered_per_s"])?,
-                core_percent,
-                number(&["loss_percent"])?,
-            ]
+    let run = || generate(lab, server, row, duration);
+    match row {
+        Row::Single | Row::Burst | Row::BurstCut | Row::Pair => packets(&run()?),
+        Row::Alloc => {
+            let report = run()?;
+            let each_ns = sum_of(&report, "cpu_ns_per_packet");
+            Ok(vec![
+                each_ns / 1000.0,
+                number_at(&report, &["allocations_per_s"])?,
+            ])
         }
-        Row::Alloc => vec![cpu_ns / 1000.0, number(&["allocations_per_s"])?],
         Row::Overload => {
-            let answered = asking
-                .map(|asking| json_of(asking, "bench stun"))
+            let asking = (!server.variant.is_bare())
+                .then(|| ask(lab, duration))
                 .transpose()?;
-            let loss = answered
-                .map(|report| number_at(&report, &["loss_percent"]))
-                .transpose()?;
-            let answered = loss.map_or(f64::NAN, |loss| 100.0 - loss);
-            vec![
-                number(&["offered_per_s"])?,
-                number(&["delivered_per_s"])?,
-                answered,
-            ]
+            let report = run()?;
+            let answered = asking.map(answered_percent).transpose()?;
+            let offered = number_at(&report, &["offered_per_s"])?;
+            let delivered = number_at(&report, &["delivered_per_s"])?;
+            Ok(vec![offered, delivered, answered.unwrap_or(f64::NAN)])
         }
         Row::Memory => {
-            let resident = numbers_of(&report, "resident_bytes")
-                .first()
-                .copied()
-                .unwrap_or(0.0);
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "memory sizes stay far below 2^52"
-            )]
-            let each = (resident - idle_bytes as f64) / MANY_ALLOCATIONS as f64;
-            vec![each, number(&["loss_percent"])?]
+            let own_sockets = || idle_sockets(lab);
+            memory::measure(server.pid(), MANY_ALLOCATIONS, run, own_sockets)
         }
-    })
+    }
+}
+
+fn packets(report: &Value) -> Result<Vec<f64>, BenchError> {
+    Ok(vec![
+        sum_of(report, "cpu_ns_per_packet"),
+        number_at(report, &["delivered_per_s"])?,
+        sum_of(report, "cpu_percent"),
+        number_at(report, &["loss_percent"])?,
+    ])
+}
+
+/// Runs the generator of a row and returns its report.
+fn generate(lab: &Lab, server: &Server, row: Row, duration: Duration) -> Result<Value, BenchError> {
+    let base = command(server, row, duration);
+    let watched = std::iter::once(server.pid()).chain(lab.server_threads.iter().copied());
+    let watch: String = watched.map(|pid| format!(" --watch {pid}")).collect();
+    json_of(
+        lab.start_generator(&words(&format!("{base}{watch} --json")))?,
+        &base,
+    )
+}
+
+/// Opens as many sockets in the generator as the memory row has allocations, and asks the server for
+/// nothing.
+fn idle_sockets(lab: &Lab) -> Result<(), BenchError> {
+    let line = format!(
+        "{} bench turn --server {SERVER_IP}:{PORT} --preinstalled {CLIENT_PORT},{RELAY_PORT} \
+         --allocations {MANY_ALLOCATIONS} --rate 1 --duration 1 --json",
+        std::env::current_exe()?.display()
+    );
+    json_of(lab.start_generator(&words(&line))?, &line).map(|_| ())
 }
 
 /// The generator's command for a row, as it stands in the table's footnotes.
@@ -215,19 +223,24 @@ fn json_of(child: Child, what: &str) -> Result<Value, BenchError> {
     serde_json::from_slice(&output.stdout).map_err(|error| failed(what, &error))
 }
 
-fn number_at(report: &Value, path: &[&str]) -> Result<f64, BenchError> {
+fn answered_percent(asking: Child) -> Result<f64, BenchError> {
+    let report = json_of(asking, "bench stun")?;
+    number_at(&report, &["loss_percent"]).map(|loss| 100.0 - loss)
+}
+
+pub(super) fn number_at(report: &Value, path: &[&str]) -> Result<f64, BenchError> {
     let value = path.iter().try_fold(report, |value, key| value.get(key));
     value
         .and_then(Value::as_f64)
         .ok_or_else(|| failed(&path.join("."), &"missing in a report"))
 }
 
-/// One number of each watched process.
-fn numbers_of(report: &Value, key: &str) -> Vec<f64> {
+/// The sum of a number over the watched processes.
+fn sum_of(report: &Value, key: &str) -> f64 {
     let watched = report.get("watched").and_then(Value::as_array);
-    watched
+    let numbers = watched
         .into_iter()
         .flatten()
-        .filter_map(|watched| watched.get(key)?.as_f64())
-        .collect()
+        .filter_map(|watched| watched.get(key)?.as_f64());
+    numbers.sum()
 }

@@ -222,7 +222,7 @@ fn coturn(directory: &std::path::Path) -> String {
     format!(
         "turnserver -n -m 1 --no-cli --no-tls --no-dtls --no-tcp --fingerprint --lt-cred-mech \
          --realm bench --user {USER}:{PASSWORD} -L {SERVER_IP} -E {SERVER_IP} -p {PORT} \
-         --min-port 49152 --max-port 65535 --no-stdout-log --log-file {directory}/turn.log \
+         --min-port 49152 --max-port 65535 --no-stdout-log --log-file /dev/null \
          --pidfile {directory}/pid --userdb {directory}/db"
     )
 }
