@@ -501,6 +501,24 @@ fn a_release_ends_the_allocation_and_its_upkeep() {
 }
 
 #[test]
+fn what_is_being_given_back_is_not_kept_up() {
+    let mut bench = Bench::new().with_channel();
+    bench.serve_for(230);
+    bench.client.release(bench.now).unwrap();
+    // The channel would be due in ten seconds; nothing but the release is asked for.
+    let mut asked = Vec::new();
+    while bench.client.poll_timeout().is_some() {
+        asked.extend(bench.sent().iter().map(Seen::method));
+        bench.sleep();
+    }
+    assert!(asked.iter().all(|method| *method == Method::REFRESH));
+    assert_eq!(
+        bench.events().last(),
+        Some(&Event::Ended(EndReason::Released))
+    );
+}
+
+#[test]
 fn a_refused_channel_is_not_used() {
     let mut bench = Bench::new().allocated();
     let number = bench.client.bind_channel(bench.now, addr(PEER)).unwrap();

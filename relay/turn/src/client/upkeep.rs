@@ -61,7 +61,11 @@ impl Allocation {
 
     /// When something is due.
     pub(super) fn deadline(&self) -> Instant {
-        let refreshes = (!self.releasing).then_some(&self.upkeep).into_iter();
+        // What is being given back is not kept up: only its end is waited for.
+        if self.releasing {
+            return self.expires_at;
+        }
+        let refreshes = std::iter::once(&self.upkeep);
         let refreshes = refreshes
             .chain(self.permissions.sets.iter().map(|set| &set.upkeep))
             .chain(self.channels.list.iter().map(|channel| &channel.upkeep))
