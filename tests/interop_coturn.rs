@@ -262,6 +262,21 @@ fn clients_reach_each_other_over_ipv6() {
     );
 }
 
+/// Pairs whose ends hash to different workers go by mailbox, those on one worker do not.
+#[test]
+fn clients_reach_each_other_across_three_workers_with_either_engine() {
+    let test = "clients_reach_each_other_across_three_workers_with_either_engine";
+    let Some(tools) = tools(test) else { return };
+    for engine in ["node.engine=auto", "node.engine=mmsg"] {
+        let node = Node::start(&["node.workers=3", engine]);
+        let arguments = ["-y", "-l", "172", "-m", "40", "-n", "50"];
+        let counted = uclient(&tools.uclient, &node, V4, node.port, &arguments);
+        assert_nothing_lost(&counted, 2_000);
+        assert!(node.metric("sterna_handovers_total", &["result=\"sent\""]) > 0.0);
+        node.stop();
+    }
+}
+
 #[test]
 fn the_mmsg_engine_serves_the_same_clients() {
     let test = "the_mmsg_engine_serves_the_same_clients";

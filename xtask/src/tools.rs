@@ -28,33 +28,46 @@ struct Tool {
     /// The package that brings it on Debian and Ubuntu.
     package: &'static str,
     purpose: &'static str,
+    /// Whether a test skips without it, so that it is worth installing unasked.
+    for_tests: bool,
 }
 
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 6] = [
     Tool {
         program: "turnutils_uclient",
         package: "coturn",
         purpose: "interop with coturn's client",
+        for_tests: true,
     },
     Tool {
-        program: "turnserver",
-        package: "coturn",
-        purpose: "cargo xtask bench compare",
-    },
-    Tool {
-        program: "openssl",
-        package: "openssl",
-        purpose: "TLS as another implementation speaks it",
+        program: "python3",
+        package: "python3",
+        purpose: "a node without io_uring, and what the lab's NATs do",
+        for_tests: true,
     },
     Tool {
         program: "ip",
         package: "iproute2",
         purpose: "cargo xtask lab and bench compare",
+        for_tests: true,
     },
     Tool {
         program: "nft",
         package: "nftables",
         purpose: "the NATs of cargo xtask lab",
+        for_tests: true,
+    },
+    Tool {
+        program: "turnserver",
+        package: "coturn",
+        purpose: "cargo xtask bench compare",
+        for_tests: false,
+    },
+    Tool {
+        program: "ethtool",
+        package: "ethtool",
+        purpose: "cargo xtask bench compare",
+        for_tests: false,
     },
 ];
 
@@ -110,10 +123,11 @@ pub(crate) fn install_missing() {
     }
 }
 
+/// The packages that would let more tests run.
 fn missing_packages() -> Vec<&'static str> {
     let mut packages: Vec<_> = TOOLS
         .iter()
-        .filter(|tool| process::which(tool.program).is_none())
+        .filter(|tool| tool.for_tests && process::which(tool.program).is_none())
         .map(|tool| tool.package)
         .collect();
     packages.dedup();
