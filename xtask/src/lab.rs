@@ -45,6 +45,12 @@ Examples:
   cargo xtask lab --nat symmetric -- sh -c 'lab public ss -lun; ping -c 1 198.51.100.2'
 ";
 
+/// What can be pasted into the shell; the folder goes with the lab.
+const TRY: &str = "  \
+lab public sterna relay --set 'turn.listen=[\"198.51.100.2:3478\"]' --set auth.users=u:lab-password \\
+    --set node.data_dir=/run/lab/data &
+  sterna bench turn --server 198.51.100.2:3478 --user u --password lab-password --mode pair --duration 2";
+
 /// Set in the process that already lives in the lab's own namespaces.
 const INSIDE: &str = "XTASK_LAB_INSIDE";
 
@@ -165,7 +171,7 @@ fn open(folder: &str, nat: Nat, command: &[String]) -> Outcome {
     if command.is_empty() {
         eprintln!(
             "lab: home 10.77.0.2, router 198.51.100.1 ({}), public 198.51.100.2\n\
-             lab: try: lab public sterna up --public 198.51.100.2 & sterna bench turn --help",
+             lab: a node outside, and clients inside that reach each other through it:\n{TRY}",
             nat.name()
         );
         home.arg(std::env::var("SHELL").unwrap_or_else(|_| "sh".to_owned()));
