@@ -7,7 +7,8 @@ use super::Findings;
 use super::sources::Tree;
 use crate::process::root;
 
-const COMPLIANCE: &str = "docs/COMPLIANCE.md";
+/// The documents that name tests as their proof.
+const PROVEN: [&str; 2] = ["docs/COMPLIANCE.md", "docs/SECURITY.md"];
 
 /// Relative links of Markdown files that lead nowhere.
 pub(super) fn broken_links(tree: &Tree) -> Findings {
@@ -26,24 +27,25 @@ pub(super) fn broken_links(tree: &Tree) -> Findings {
     findings
 }
 
-/// Tests that docs/COMPLIANCE.md names in backticks and that no source file defines.
+/// Tests that a document of [`PROVEN`] names in backticks and that no source file defines.
 pub(super) fn missing_tests(tree: &Tree) -> Findings {
-    let Some(compliance) = tree.file(COMPLIANCE) else {
-        return Findings::new();
-    };
     let defined: BTreeSet<&str> = tree
         .ending(".rs")
         .flat_map(|(_, text)| functions(text))
         .collect();
-    let named: BTreeSet<&str> = in_backticks(compliance).filter_map(test_name).collect();
-    if named.is_empty() {
-        return vec![format!("{COMPLIANCE}: names no test at all")];
+    let mut findings = Findings::new();
+    for (path, text) in PROVEN
+        .iter()
+        .filter_map(|path| Some((path, tree.file(path)?)))
+    {
+        let named: BTreeSet<&str> = in_backticks(text).filter_map(test_name).collect();
+        if named.is_empty() {
+            findings.push(format!("{path}: names no test at all"));
+        }
+        let missing = named.difference(&defined);
+        findings.extend(missing.map(|name| format!("{path}: no test is called {name}")));
     }
-    named
-        .into_iter()
-        .filter(|name| !defined.contains(name))
-        .map(|name| format!("{COMPLIANCE}: no test is called {name}"))
-        .collect()
+    findings
 }
 
 /// The targets of `[text](target)`.
