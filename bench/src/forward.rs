@@ -33,6 +33,7 @@ use sterna_turn::{
 use crate::BenchError;
 use crate::packet::filling;
 use crate::report::ratio;
+use crate::watch::own_cpu_ns;
 
 /// Allocations, each with a client and a peer of its own.
 const FLOWS: u16 = 100;
@@ -182,6 +183,29 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Processor time of this thread, or the wall clock's where the kernel keeps no account.
+struct Stopwatch {
+    started: Instant,
+    cpu_ns: Option<u64>,
+}
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self {
+            started: Instant::now(),
+            cpu_ns: own_cpu_ns(),
+        }
+    }
+
+    fn stop(self) -> Duration {
+        let cpu_ns = self
+            .cpu_ns
+            .zip(own_cpu_ns())
+            .map(|(before, after)| after - before);
+        cpu_ns.map_or_else(|| self.started.elapsed(), Duration::from_nanos)
+    }
+}
+
 /// A packet, or a train of them, as it arrives.
 #[derive(Debug)]
 struct Feed {
@@ -229,7 +253,7 @@ impl Bare {
     }
 
     fn drive(&mut self, feeds: &[Feed], turns: u64) -> Result<Duration, BenchError> {
-        let started = Instant::now();
+        let stopwatch = Stopwatch::start();
         for _ in 0..turns {
             feed_batch(&mut self.engine, feeds, &mut self.next)?;
             self.engine.turn(None)?;
@@ -239,7 +263,7 @@ impl Bare {
                 }
             }
         }
-        Ok(started.elapsed())
+        Ok(stopwatch.stop())
     }
 }
 
@@ -376,14 +400,14 @@ impl Node {
         // What the set-up still has to send is none of the packets.
         self.worker.step()?;
         let before = self.forwarded();
-        let started = Instant::now();
+        let stopwatch = Stopwatch::start();
         for _ in 0..turns {
             feed_batch(self.worker.engine_mut(), feeds, &mut self.next)?;
             self.worker.step()?;
         }
         // What the last turn queued leaves in the next.
         self.worker.step()?;
-        let elapsed = started.elapsed();
+        let elapsed = stopwatch.stop();
         if self.forwarded() - before != turns * BATCH_PACKETS {
             return Err(wrong(&format!(
                 "the worker forwarded {} of {} packets",
