@@ -18,6 +18,8 @@ Usage: cargo xtask tools [--install]
 Options:
   --install   as root on a system with apt-get, installs the missing ones; elsewhere says
               what to install. Never fails: a missing tool only makes its tests skip.
+              cargo xtask test installs what its tests use by itself, but for the big ones (a
+              browser).
 
 Example: cargo xtask tools
 ";
@@ -30,44 +32,67 @@ struct Tool {
     purpose: &'static str,
     /// Whether a test skips without it, so that it is worth installing unasked.
     for_tests: bool,
+    /// Hundreds of megabytes, which nobody gets without asking for them.
+    big: bool,
 }
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 8] = [
     Tool {
         program: "turnutils_uclient",
         package: "coturn",
         purpose: "interop with coturn's client",
         for_tests: true,
+        big: false,
     },
     Tool {
         program: "python3",
         package: "python3",
         purpose: "a node without io_uring, and what the lab's NATs do",
         for_tests: true,
+        big: false,
     },
     Tool {
         program: "ip",
         package: "iproute2",
         purpose: "cargo xtask lab and bench compare",
         for_tests: true,
+        big: false,
     },
     Tool {
         program: "nft",
         package: "nftables",
         purpose: "the NATs of cargo xtask lab",
         for_tests: true,
+        big: false,
+    },
+    Tool {
+        program: "chromium",
+        package: "chromium",
+        purpose: "interop with a browser",
+        for_tests: true,
+        big: true,
+    },
+    Tool {
+        program: "certutil",
+        package: "libnss3-tools",
+        purpose: "a browser that trusts the tests' certificates",
+        for_tests: true,
+        // Small by itself, and of no use without the browser.
+        big: true,
     },
     Tool {
         program: "turnserver",
         package: "coturn",
         purpose: "cargo xtask bench compare",
         for_tests: false,
+        big: false,
     },
     Tool {
         program: "ethtool",
         package: "ethtool",
         purpose: "cargo xtask bench compare",
         for_tests: false,
+        big: false,
     },
 ];
 
@@ -75,7 +100,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     match arguments {
         [] => report(),
         [flag] if flag == "--install" => {
-            install_missing();
+            install(&missing_packages(|_| true));
             report();
         }
         _ => return Err(Failure::Usage("see cargo xtask tools --help".to_owned())),
@@ -93,7 +118,7 @@ pub(crate) fn report() {
         };
         println!("tool {state} {:<18} {}", tool.program, tool.purpose);
     }
-    let packages = missing_packages();
+    let packages = missing_packages(|tool| tool.for_tests);
     if !packages.is_empty() {
         println!(
             "note: tests that need a missing tool will be skipped; to run them: apt-get install {}",
@@ -102,9 +127,13 @@ pub(crate) fn report() {
     }
 }
 
-/// Installs the packages of the missing tools, where we may and know how to.
+/// Installs what would let more tests run, as far as it is worth that unasked.
 pub(crate) fn install_missing() {
-    let packages = missing_packages();
+    install(&missing_packages(|tool| tool.for_tests && !tool.big));
+}
+
+/// Installs packages, where we may and know how to.
+fn install(packages: &[&str]) {
     if packages.is_empty() || !process::is_root() || process::which("apt-get").is_none() {
         return;
     }
@@ -116,20 +145,21 @@ pub(crate) fn install_missing() {
     let _no_services = NoServices::declare();
     let update = apt_get(&["update"]);
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
-    install.extend(&packages);
+    install.extend(packages);
     // A stale package list may still know what we need, so a failed update is only said.
     if let Err(reason) = update.and_then(|()| apt_get(&install)) {
         println!("note: {reason}; going on without {}", packages.join(" "));
     }
 }
 
-/// The packages that would let more tests run.
-fn missing_packages() -> Vec<&'static str> {
+/// The packages of those wanted tools that are not here.
+fn missing_packages(wanted: fn(&Tool) -> bool) -> Vec<&'static str> {
     let mut packages: Vec<_> = TOOLS
         .iter()
-        .filter(|tool| tool.for_tests && process::which(tool.program).is_none())
+        .filter(|tool| wanted(tool) && process::which(tool.program).is_none())
         .map(|tool| tool.package)
         .collect();
+    packages.sort_unstable();
     packages.dedup();
     packages
 }
