@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use rand::RngExt as _;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use sterna_io::sim::SimEngine;
 use sterna_io::{Config, Engine as _, ListenerId, Port, RelaySlot};
@@ -33,7 +34,6 @@ use sterna_turn::{
 use crate::BenchError;
 use crate::packet::filling;
 use crate::report::ratio;
-use crate::watch::own_cpu_ns;
 
 /// Allocations, each with a client and a peer of its own.
 const FLOWS: u16 = 100;
@@ -183,27 +183,10 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Processor time of this thread, or the wall clock's where the kernel keeps no account.
-struct Stopwatch {
-    started: Instant,
-    cpu_ns: Option<u64>,
-}
-
-impl Stopwatch {
-    fn start() -> Self {
-        Self {
-            started: Instant::now(),
-            cpu_ns: own_cpu_ns(),
-        }
-    }
-
-    fn stop(self) -> Duration {
-        let cpu_ns = self
-            .cpu_ns
-            .zip(own_cpu_ns())
-            .map(|(before, after)| after - before);
-        cpu_ns.map_or_else(|| self.started.elapsed(), Duration::from_nanos)
-    }
+/// Processor time that this thread has used: what the host's other work takes does not count.
+fn own_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// A packet, or a train of them, as it arrives.
@@ -253,7 +236,7 @@ impl Bare {
     }
 
     fn drive(&mut self, feeds: &[Feed], turns: u64) -> Result<Duration, BenchError> {
-        let stopwatch = Stopwatch::start();
+        let started = own_time();
         for _ in 0..turns {
             feed_batch(&mut self.engine, feeds, &mut self.next)?;
             self.engine.turn(None)?;
@@ -263,7 +246,7 @@ impl Bare {
                 }
             }
         }
-        Ok(stopwatch.stop())
+        Ok(own_time().saturating_sub(started))
     }
 }
 
@@ -400,14 +383,14 @@ impl Node {
         // What the set-up still has to send is none of the packets.
         self.worker.step()?;
         let before = self.forwarded();
-        let stopwatch = Stopwatch::start();
+        let started = own_time();
         for _ in 0..turns {
             feed_batch(self.worker.engine_mut(), feeds, &mut self.next)?;
             self.worker.step()?;
         }
         // What the last turn queued leaves in the next.
         self.worker.step()?;
-        let elapsed = stopwatch.stop();
+        let elapsed = own_time().saturating_sub(started);
         if self.forwarded() - before != turns * BATCH_PACKETS {
             return Err(wrong(&format!(
                 "the worker forwarded {} of {} packets",

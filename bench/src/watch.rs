@@ -84,13 +84,6 @@ pub(crate) fn cpu_ns(pid: u32) -> u64 {
         .sum()
 }
 
-/// Time that the calling thread has run: what the host's other work takes from it does not count.
-/// `None` where the kernel keeps no such account.
-pub(crate) fn own_cpu_ns() -> Option<u64> {
-    let ns = thread_cpu_ns(Path::new("/proc/thread-self"));
-    (ns > 0).then_some(ns)
-}
-
 /// First field of `schedstat`: time spent on the processor, in nanoseconds.
 fn thread_cpu_ns(thread: &Path) -> u64 {
     let text = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
