@@ -1,6 +1,6 @@
 //! The client against the server, each the shipped machine, over a seeded link that loses, repeats
 //! and reorders packets, under virtual time.
-
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
