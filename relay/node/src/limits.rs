@@ -18,9 +18,15 @@ pub const LETTERS_PER_TURN_MAX: usize = 128;
 /// The longest reply of the machine: a STUN message that stays within the smallest IPv6 MTU.
 pub const REPLY_BYTES_MAX: usize = 1280;
 
-/// How often a relay port may be tried that somebody else turns out to hold is the machine's own
-/// limit; this is how long a worker may take to answer a control letter before the admin side gives up.
+/// How long a worker may take to answer a control letter before the admin side gives up on it.
 pub const CONTROL_ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// How long a node that starts waits for a UDP port that is taken: a predecessor that was killed may
+/// still hold it.
+pub const LISTEN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it looks meanwhile.
+pub const LISTEN_RETRY: Duration = Duration::from_millis(20);
 
 /// Workers that one node may have: [`sterna_turn::WorkerId`] is a byte.
 pub const WORKERS_MAX: usize = 255;

@@ -7,9 +7,12 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Instant;
 
 use sterna_io::{interfaces, limits::SOCKET_BUFFER_BYTES, sockets};
 use tracing::info;
+
+use crate::limits::{LISTEN_PATIENCE, LISTEN_RETRY};
 
 /// Why the node cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -186,8 +189,7 @@ fn bind_group(mut addr: SocketAddr, listeners: &mut UdpListeners) -> Result<u16,
     let refused = |addr, source| ListenError::from_io("udp", addr, KEY, source);
     // A first bind without SO_REUSEPORT finds out whether another process of ours is on the port:
     // with it, both would silently share the packets.
-    let alone = sockets::bind_listener(addr, false, SOCKET_BUFFER_BYTES)
-        .map_err(|error| refused(addr, error))?;
+    let alone = bind_alone(addr).map_err(|error| refused(addr, error))?;
     addr = alone.local_addr().map_err(|error| refused(addr, error))?;
     drop(alone);
     for row in &mut listeners.sockets {
@@ -198,6 +200,22 @@ fn bind_group(mut addr: SocketAddr, listeners: &mut UdpListeners) -> Result<u16,
     }
     listeners.addrs.push(addr);
     Ok(addr.port())
+}
+
+/// Binds without SO_REUSEPORT; waits a moment for a port that is taken.
+///
+/// The kernel takes an io_uring down behind a process that was killed, and holds its sockets until
+/// then: without the wait, a node that is restarted at once would find its own ports taken.
+fn bind_alone(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let give_up = Instant::now() + LISTEN_PATIENCE;
+    loop {
+        match sockets::bind_listener(addr, false, SOCKET_BUFFER_BYTES) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up => {
+                std::thread::sleep(LISTEN_RETRY);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn bracketed(ip: IpAddr) -> String {
