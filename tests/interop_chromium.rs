@@ -12,8 +12,9 @@ use chromium::site::{Call, Report, Site};
 use chromium::trust::Authority;
 use chromium::{Browser, Home, chromium};
 use common::node::{Node, PASSWORD, USER};
+use common::ports::has_ipv6;
 use common::tools::tool;
-use common::{SOON, alone, wait_for};
+use common::{SOON, alone, skip, wait_for};
 use serde_json::json;
 
 const MESSAGES: u32 = 200;
@@ -31,6 +32,7 @@ const CALL_DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy)]
 enum Over {
     Udp,
+    UdpOverIpv6,
     Tcp,
     Tls,
 }
@@ -39,6 +41,7 @@ impl Over {
     fn url(self, node: &Node) -> String {
         match self {
             Self::Udp => format!("turn:127.0.0.1:{}?transport=udp", node.port),
+            Self::UdpOverIpv6 => format!("turn:[::1]:{}?transport=udp", node.port),
             Self::Tcp => format!("turn:127.0.0.1:{}?transport=tcp", node.port),
             // By name, since that is what the certificate is checked for.
             Self::Tls => format!("turns:localhost:{}?transport=tcp", node.tls_port),
@@ -47,7 +50,7 @@ impl Over {
 
     fn relay_protocol(self) -> &'static str {
         match self {
-            Self::Udp => "udp",
+            Self::Udp | Self::UdpOverIpv6 => "udp",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
         }
@@ -145,6 +148,22 @@ fn pages_call_each_other_over_tcp() {
     };
     let _alone = alone();
     carries(&browser, &Home::new(), Node::start(&[]), [Over::Tcp; 2]);
+}
+
+/// The browser asks for no address family, which means relayed addresses in IPv4 for both.
+#[test]
+fn a_page_on_ipv6_calls_a_page_on_tcp() {
+    let test = "a_page_on_ipv6_calls_a_page_on_tcp";
+    let Some(browser) = chromium(test) else {
+        return;
+    };
+    if !has_ipv6() {
+        skip(test, "this machine has no ::1");
+        return;
+    }
+    let _alone = alone();
+    let over = [Over::UdpOverIpv6, Over::Tcp];
+    carries(&browser, &Home::new(), Node::start(&[]), over);
 }
 
 #[test]
