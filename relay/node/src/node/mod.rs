@@ -28,7 +28,7 @@ use crate::limits::WORKERS_MAX;
 use crate::listeners::{ListenError, bind_udp};
 use crate::log::LogHandle;
 use crate::stream::{BindError, Protocols, StreamListener, Streams};
-use crate::tls::Certificates;
+use crate::tls::{self, Certificates};
 
 use self::compile::{Facts, compile};
 use self::shared::Shared;
@@ -51,6 +51,7 @@ pub struct Node {
     farewells: shared::Farewells,
     admin: AdminServer,
     watch: watch::Watch,
+    renewal: tls::Watch,
     signals: Signals,
 }
 
@@ -84,7 +85,7 @@ pub enum StartError {
     Turn(#[from] sterna_turn::ConfigError),
     /// The certificate cannot be used.
     #[error(transparent)]
-    Tls(#[from] crate::tls::TlsError),
+    Tls(#[from] tls::TlsError),
     /// The admin listener.
     #[error(transparent)]
     Admin(#[from] crate::admin::AdminError),
@@ -189,6 +190,7 @@ impl Node {
             started: Instant::now(),
         });
         let watch = watch::start(Arc::clone(&shared));
+        let renewal = tls::Watch::start(&shared.certificates, tls::LOOK);
         let admin = admin
             .serve(Arc::<Shared>::clone(&shared))
             .map_err(StartError::Workers)?;
@@ -200,6 +202,7 @@ impl Node {
             farewells: workers.ended,
             admin,
             watch,
+            renewal,
             signals,
         })
     }
@@ -303,9 +306,11 @@ impl Node {
             threads,
             admin,
             watch,
+            renewal,
             ..
         } = self;
         watch.stop();
+        drop(renewal);
         shared.streams.shutdown().await;
         shared.end_workers().await;
         let mut reasons = Vec::new();

@@ -9,7 +9,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use super::TlsError;
 
@@ -30,6 +30,12 @@ pub struct CertificateInfo {
 }
 
 impl CertificateInfo {
+    /// The last second of its validity, for people.
+    pub fn expires(&self) -> String {
+        ASN1Time::from_timestamp(self.not_after_unix_s)
+            .map_or_else(|_| "never".to_owned(), |time| time.to_string())
+    }
+
     /// What clients will hold against it at a time, in seconds since 1970.
     pub fn warning(&self, now_unix_s: i64) -> Option<&'static str> {
         if now_unix_s > self.not_after_unix_s {

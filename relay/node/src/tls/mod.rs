@@ -1,11 +1,12 @@
-//! TLS of the stream listeners: one certificate, replaced without a pause on reload.
+//! TLS of the stream listeners: one certificate, replaced without a pause on reload and when its
+//! files change.
 //!
 //! TLS 1.2 and 1.3 by rustls; ALPN `stun.turn` and `stun.nat-discovery` (RFC 7443) are taken, and
 //! so is none at all.
 
 use std::fmt;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -22,9 +23,12 @@ use crate::config;
 mod certificate;
 mod error;
 mod self_signed;
+mod watch;
 
 pub use certificate::CertificateInfo;
 pub use error::TlsError;
+pub(crate) use watch::LOOK;
+pub use watch::Watch;
 
 use certificate::Identity;
 
@@ -36,6 +40,15 @@ const ALPN: [&[u8]; 2] = [b"stun.turn", b"stun.nat-discovery"];
 pub struct Certificates {
     server: Arc<ServerConfig>,
     current: Arc<Current>,
+    /// Held while a certificate is read and replaced, so that the last word is the newest.
+    source: Arc<Mutex<Source>>,
+}
+
+/// Where the certificate comes from.
+#[derive(Debug)]
+struct Source {
+    tls: config::Tls,
+    data_dir: PathBuf,
     /// The subject of a self-signed certificate.
     node_name: String,
 }
@@ -52,7 +65,12 @@ impl Certificates {
     /// What is wrong with the files, with the remedy.
     pub fn load(tls: &config::Tls, data_dir: &Path, node_name: &str) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let identity = identity(tls, data_dir, node_name, &provider)?;
+        let source = Source {
+            tls: tls.clone(),
+            data_dir: data_dir.to_owned(),
+            node_name: node_name.to_owned(),
+        };
+        let identity = source.identity(&provider)?;
         say(&identity.info);
         let current = Arc::new(Current(ArcSwap::from_pointee(identity)));
         let mut server = ServerConfig::builder_with_provider(provider)
@@ -64,7 +82,7 @@ impl Certificates {
         Ok(Self {
             server: Arc::new(server),
             current,
-            node_name: node_name.to_owned(),
+            source: Arc::new(Mutex::new(source)),
         })
     }
 
@@ -74,17 +92,40 @@ impl Certificates {
     /// # Errors
     /// What is wrong with the files; the old certificate stays.
     pub fn reload(&self, tls: &config::Tls, data_dir: &Path) -> Result<(), TlsError> {
-        let identity = identity(
-            tls,
-            data_dir,
-            &self.node_name,
-            self.server.crypto_provider(),
-        )?;
+        let mut source = self.source();
+        let newer = Source {
+            tls: tls.clone(),
+            data_dir: data_dir.to_owned(),
+            node_name: source.node_name.clone(),
+        };
+        self.replace(&newer)?;
+        *source = newer;
+        Ok(())
+    }
+
+    /// Reads the certificate again from where it came.
+    fn refresh(&self) -> Result<(), TlsError> {
+        self.replace(&self.source())
+    }
+
+    fn replace(&self, source: &Source) -> Result<(), TlsError> {
+        let identity = source.identity(self.server.crypto_provider())?;
         if identity.info != self.certificate() {
             say(&identity.info);
         }
         self.current.0.store(Arc::new(identity));
         Ok(())
+    }
+
+    /// The configured files; none where the certificate is self-signed.
+    fn files(&self) -> Option<(PathBuf, PathBuf)> {
+        let source = self.source();
+        source.tls.certificate.clone().zip(source.tls.key.clone())
+    }
+
+    fn source(&self) -> MutexGuard<'_, Source> {
+        // It is replaced whole or not at all.
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the stream side accepts handshakes with.
@@ -123,17 +164,14 @@ impl ResolvesServerCert for Current {
     }
 }
 
-fn identity(
-    tls: &config::Tls,
-    data_dir: &Path,
-    node_name: &str,
-    provider: &CryptoProvider,
-) -> Result<Identity, TlsError> {
-    match (&tls.certificate, &tls.key) {
-        (Some(certificate), Some(key)) => Identity::from_files(certificate, key, provider),
-        (None, None) => self_signed::identity(data_dir, node_name, provider),
-        (Some(_), None) => Err(TlsError::NoKey),
-        (None, Some(_)) => Err(TlsError::NoCertificate),
+impl Source {
+    fn identity(&self, provider: &CryptoProvider) -> Result<Identity, TlsError> {
+        match (&self.tls.certificate, &self.tls.key) {
+            (Some(certificate), Some(key)) => Identity::from_files(certificate, key, provider),
+            (None, None) => self_signed::identity(&self.data_dir, &self.node_name, provider),
+            (Some(_), None) => Err(TlsError::NoKey),
+            (None, Some(_)) => Err(TlsError::NoCertificate),
+        }
     }
 }
 
@@ -142,7 +180,7 @@ fn say(certificate: &CertificateInfo) {
     if certificate.self_signed {
         info!(%sha256, "TLS serves a self-signed certificate, which browsers refuse; set tls.certificate and tls.key");
     } else {
-        info!(%sha256, subject = %certificate.subject, "TLS serves the configured certificate");
+        info!(%sha256, subject = %certificate.subject, expires = %certificate.expires(), "TLS serves the configured certificate");
     }
     if let Some(warning) = certificate.warning(unix_s()) {
         warn!(%sha256, "{warning}");

@@ -12,7 +12,7 @@ struct Files {
     config: config::Tls,
 }
 
-fn pair(years: (i32, i32)) -> (String, String) {
+pub(super) fn pair(years: (i32, i32)) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["relay.example".to_owned()]).unwrap();
     params.not_before = date_time_ymd(years.0, 1, 1);
@@ -78,6 +78,7 @@ fn a_certificate_and_its_key_are_served() {
     let info = load(&files.config).unwrap().certificate();
     assert!(!info.self_signed);
     assert_eq!(info.not_after_unix_s, 3_786_912_000);
+    assert!(info.expires().contains("2090"), "{}", info.expires());
 }
 
 #[test]
