@@ -74,6 +74,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("node", "The process itself."),
     ("turn", "Where the node listens, and what it relays from."),
     (
+        "tcp",
+        "TCP and TLS clients that come through a load balancer.",
+    ),
+    (
         "auth",
         "Who may relay. Without users or secrets the node does not start, unless `open_relay` is set.",
     ),
@@ -83,11 +87,11 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "limits",
-        "Caps. Where 0 is allowed, it means no cap but what ports, descriptors and the buffer pool allow. A reload applies those of TCP to new connections.",
+        "Caps. Where 0 is allowed, it means no cap but what ports, descriptors and the buffer pool allow.",
     ),
     (
         "tls",
-        "The certificate of the TLS listeners; without one, a self-signed one is made in `node.data_dir`.",
+        "The certificate of the TLS listeners; without one, a self-signed one is made in `node.data_dir`. The files are watched: a renewed certificate is served within some ten seconds, once both files fit each other.",
     ),
     (
         "admin",
@@ -229,6 +233,14 @@ pub const KEYS: &[Key] = &[
         reload: true,
     },
     Key {
+        path: "tcp.proxy_protocol_from",
+        meaning: "Load balancers. A TCP or TLS connection from one of these ranges must begin with a PROXY header (version 1 or 2), and the client's address is taken from it, for caps, quotas and XOR-MAPPED-ADDRESS alike; without a valid one it is cut. From anywhere else a PROXY header is garbage.",
+        unit: "CIDR",
+        kind: Kind::List,
+        advice: "the load balancer's own addresses and nothing more: whoever connects from there can claim to be anybody",
+        reload: true,
+    },
+    Key {
         path: "auth.users",
         meaning: "Users of long-term credentials: `[{ name = \"…\", password = \"…\" }]`.",
         unit: "",
@@ -350,7 +362,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "limits.tcp_handshake_s",
-        meaning: "How long a TLS handshake may take.",
+        meaning: "How long a TLS handshake may take, and a PROXY header before it.",
         unit: "seconds",
         kind: Kind::Number(1, 300),
         advice: "5 to 15",
@@ -370,6 +382,14 @@ pub const KEYS: &[Key] = &[
         unit: "bytes",
         kind: Kind::Number(70_000, 16_777_216),
         advice: "the rate of a session times the delay that is still of use",
+        reload: true,
+    },
+    Key {
+        path: "limits.tcp_queues_bytes_max",
+        meaning: "Memory of what waits for the clients of all connections together. Beyond, a connection that has more than 16 KiB waiting loses its oldest frames for each new one, so that many clients that read nothing neither take the host's memory nor starve the others.",
+        unit: "bytes",
+        kind: Kind::Number(1_048_576, 1 << 40),
+        advice: "a quarter of the memory that the node may use, at most",
         reload: true,
     },
     Key {
@@ -409,7 +429,7 @@ pub const KEYS: &[Key] = &[
         meaning: "PEM file with the certificate and its chain.",
         unit: "",
         kind: Kind::Path,
-        advice: "together with `tls.key`; both are read again on reload",
+        advice: "together with `tls.key`; both are read again on reload, and when they have changed",
         reload: true,
     },
     Key {

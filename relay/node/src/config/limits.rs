@@ -25,12 +25,15 @@ pub struct Limits {
     pub tcp_connections_per_prefix_max: u32,
     /// How long a connection without an allocation may send no whole frame.
     pub tcp_unauthenticated_idle_s: u32,
-    /// How long a TLS handshake may take.
+    /// How long a TLS handshake may take, and a PROXY header before it.
     pub tcp_handshake_s: u32,
     /// How long a client may accept nothing of what is queued for it.
     pub tcp_write_stall_s: u32,
     /// Bytes that wait for one connection's client; beyond, the oldest frame is dropped.
     pub tcp_queue_bytes_max: u32,
+    /// Bytes that wait for the clients of all connections; beyond, whoever gets a frame loses its
+    /// oldest ones.
+    pub tcp_queues_bytes_max: u64,
     /// Answers to unproved sources of one prefix.
     pub unauthenticated_replies_per_prefix_per_s: u32,
     /// Error answers to one address that holds a nonce and shows wrong credentials.
@@ -56,6 +59,7 @@ impl Default for Limits {
             tcp_handshake_s: 10,
             tcp_write_stall_s: 30,
             tcp_queue_bytes_max: 256 * 1024,
+            tcp_queues_bytes_max: 256 * 1024 * 1024,
             unauthenticated_replies_per_prefix_per_s: 500,
             failed_credentials_per_client_per_s: 20,
             session_packets_per_s: 0,

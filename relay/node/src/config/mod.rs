@@ -22,6 +22,7 @@ mod peers;
 mod port_range;
 mod secret;
 mod spelling;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -38,6 +39,7 @@ pub use node::{EngineName, Node};
 pub use peers::Peers;
 pub use port_range::{PortRange, PortRangeError};
 pub use secret::{REDACTED, Secret};
+pub use tcp::Tcp;
 pub use tls::Tls;
 pub use turn::{DEFAULT_PORT, Turn};
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub node: Node,
     /// Listeners and relayed addresses.
     pub turn: Turn,
+    /// Load balancers.
+    pub tcp: Tcp,
     /// Who may relay.
     pub auth: Auth,
     /// Whom to relay to.

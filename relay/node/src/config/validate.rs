@@ -65,6 +65,18 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "admin.token is shorter than {SECRET_BYTES_ADVISED} characters"
         ));
     }
+    if config
+        .tcp
+        .proxy_protocol_from
+        .iter()
+        .any(|range| range.prefix_len() == 0)
+    {
+        warnings.push(
+            "tcp.proxy_protocol_from names every address: ANYBODY can claim to be any client, and a client without a load \
+             balancer is cut; name the load balancer's addresses only"
+                .to_owned(),
+        );
+    }
     if config.turn.realm.len() > REALM_BYTES_ADVISED {
         warnings.push(format!(
             "turn.realm is longer than {REALM_BYTES_ADVISED} bytes: PASSWORD-ALGORITHMS is left out of 401 answers, \

@@ -409,6 +409,8 @@ fn streams(streams: &StreamCounters, workers: &[WorkerSnapshot]) {
     count(metric::ACCEPTED, &["tls"], streams.accepted_tls);
     count(metric::ACCEPT_ERRORS, &[], streams.accept_errors);
     count(metric::STREAM_DROPPED, &[], streams.frames_dropped);
+    count(metric::STREAM_OVER_BUDGET, &[], streams.frames_over_budget);
+    set(metric::STREAM_QUEUED, &[], streams.queue_bytes);
     count(
         metric::STREAM_GONE,
         &[],

@@ -116,6 +116,8 @@ metrics! {
     ACCEPT_ERRORS = counter "sterna_stream_accept_errors_total" Count [] "Connections that could not be accepted, for want of descriptors most of all.";
     CUTS = counter "sterna_stream_cut_total" Count ["reason"] "Connections that the node refused or ended, by reason; docs/METRICS.md lists them.";
     STREAM_DROPPED = counter "sterna_stream_frames_dropped_total" Count [] "Frames dropped because their client was behind; the oldest goes first.";
+    STREAM_OVER_BUDGET = counter "sterna_stream_frames_over_budget_total" Count [] "Those of them that were dropped because limits.tcp_queues_bytes_max was reached: many clients read too little.";
+    STREAM_QUEUED = gauge "sterna_stream_queue_bytes" Bytes [] "Memory of what waits for TCP and TLS clients, which limits.tcp_queues_bytes_max bounds.";
     CERTIFICATE = gauge "sterna_tls_certificate_expiry_timestamp_seconds" Seconds [] "When the TLS certificate ends, in seconds since 1970.";
 }
 

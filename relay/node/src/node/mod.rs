@@ -173,7 +173,7 @@ impl Node {
         log_budget(&workers, &config, &facts);
 
         let sink = Arc::new(WorkerSink(workers.mailboxes.clone()));
-        let streams = Streams::start(tcp, (&config.limits).into(), certificates.acceptor(), sink)
+        let streams = Streams::start(tcp, &config, certificates.acceptor(), sink)
             .map_err(StartError::Workers)?;
         let shared = Arc::new(Shared {
             mailboxes: workers.mailboxes,

@@ -164,7 +164,7 @@ impl Shared {
         let compiled = compile(&config, &self.facts.load())?;
         self.certificates
             .reload(&config.tls, &config.node.data_dir)?;
-        self.streams.reconfigure((&config.limits).into());
+        self.streams.reconfigure(&config);
         if let Some(log) = &self.log {
             log.set_level(config.log.level);
         }

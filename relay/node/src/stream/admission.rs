@@ -21,34 +21,23 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Place {
     admission: Arc<Admission>,
-    prefix: IpAddr,
+    /// The prefix that it counts for, once it is known who the client is.
+    prefix: Option<IpAddr>,
     pub(super) id: u32,
 }
 
 impl Admission {
-    /// Takes a place for a client, unless the node or its prefix is full. A prefix cap of 0 is
-    /// none.
-    pub(super) fn admit(
-        self: &Arc<Self>,
-        client: IpAddr,
-        connections_max: u32,
-        per_prefix_max: u32,
-    ) -> Result<Place, CutReason> {
+    /// Takes a place, unless the node is full.
+    pub(super) fn admit(self: &Arc<Self>, connections_max: u32) -> Result<Place, CutReason> {
         let mut open = self.lock();
         if open.ids.len() >= connections_max as usize {
             return Err(CutReason::NodeFull);
         }
-        let prefix = prefix(client);
-        let of_prefix = open.by_prefix.entry(prefix).or_insert(0);
-        if per_prefix_max > 0 && *of_prefix >= per_prefix_max {
-            return Err(CutReason::PrefixFull);
-        }
-        *of_prefix += 1;
         let id = open.take_id();
         drop(open);
         Ok(Place {
             admission: Arc::clone(self),
-            prefix,
+            prefix: None,
             id,
         })
     }
@@ -59,6 +48,22 @@ impl Admission {
 
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Counts for a client's prefix from now on, unless that is full. A cap of 0 is none.
+    pub(super) fn claim(&mut self, client: IpAddr, per_prefix_max: u32) -> Result<(), CutReason> {
+        let prefix = prefix(client);
+        let mut open = self.admission.lock();
+        open.leave(self.prefix.take());
+        let of_prefix = open.by_prefix.entry(prefix).or_insert(0);
+        if per_prefix_max > 0 && *of_prefix >= per_prefix_max {
+            return Err(CutReason::PrefixFull);
+        }
+        *of_prefix += 1;
+        self.prefix = Some(prefix);
+        Ok(())
     }
 }
 
@@ -74,18 +79,23 @@ impl Open {
             }
         }
     }
+
+    fn leave(&mut self, prefix: Option<IpAddr>) {
+        let Some(prefix) = prefix else { return };
+        if let Some(of_prefix) = self.by_prefix.get_mut(&prefix) {
+            *of_prefix -= 1;
+            if *of_prefix == 0 {
+                self.by_prefix.remove(&prefix);
+            }
+        }
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.admission.lock();
         open.ids.remove(&self.id);
-        if let Some(of_prefix) = open.by_prefix.get_mut(&self.prefix) {
-            *of_prefix -= 1;
-            if *of_prefix == 0 {
-                open.by_prefix.remove(&self.prefix);
-            }
-        }
+        open.leave(self.prefix);
     }
 }
 
@@ -102,6 +112,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn admit(
+        admission: &Arc<Admission>,
+        client: IpAddr,
+        connections_max: u32,
+        per_prefix_max: u32,
+    ) -> Result<Place, CutReason> {
+        let mut place = admission.admit(connections_max)?;
+        place.claim(client, per_prefix_max)?;
+        Ok(place)
+    }
+
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
@@ -109,36 +130,48 @@ mod tests {
     #[test]
     fn a_full_node_refuses_and_takes_again_when_a_place_is_given_back() {
         let admission = Arc::new(Admission::default());
-        let first = admission.admit(ip("192.0.2.1"), 2, 0).unwrap();
-        let _second = admission.admit(ip("198.51.100.1"), 2, 0).unwrap();
+        let first = admit(&admission, ip("192.0.2.1"), 2, 0).unwrap();
+        let _second = admit(&admission, ip("198.51.100.1"), 2, 0).unwrap();
         assert_eq!(
-            admission.admit(ip("203.0.113.1"), 2, 0).unwrap_err(),
+            admit(&admission, ip("203.0.113.1"), 2, 0).unwrap_err(),
             CutReason::NodeFull
         );
         drop(first);
         assert_eq!(admission.open(), 1);
-        admission.admit(ip("203.0.113.1"), 2, 0).unwrap();
+        admit(&admission, ip("203.0.113.1"), 2, 0).unwrap();
     }
 
     #[test]
     fn a_full_prefix_refuses_its_own_only() {
         let admission = Arc::new(Admission::default());
-        let _place = admission.admit(ip("192.0.2.1"), 10, 1).unwrap();
+        let _place = admit(&admission, ip("192.0.2.1"), 10, 1).unwrap();
         assert_eq!(
-            admission.admit(ip("192.0.2.254"), 10, 1).unwrap_err(),
+            admit(&admission, ip("192.0.2.254"), 10, 1).unwrap_err(),
             CutReason::PrefixFull
         );
         assert_eq!(
-            admission.admit(ip("::ffff:192.0.2.9"), 10, 1).unwrap_err(),
+            admit(&admission, ip("::ffff:192.0.2.9"), 10, 1).unwrap_err(),
             CutReason::PrefixFull
         );
-        admission.admit(ip("192.0.3.1"), 10, 1).unwrap();
+        admit(&admission, ip("192.0.3.1"), 10, 1).unwrap();
+    }
+
+    #[test]
+    fn a_place_counts_for_no_prefix_before_its_client_is_known() {
+        let admission = Arc::new(Admission::default());
+        let mut first = admission.admit(10).unwrap();
+        let mut second = admission.admit(10).unwrap();
+        first.claim(ip("192.0.2.1"), 1).unwrap();
+        second.claim(ip("192.0.2.2"), 1).unwrap_err();
+        second.claim(ip("198.51.100.1"), 1).unwrap();
+        drop((first, second));
+        assert!(admission.lock().by_prefix.is_empty());
     }
 
     #[test]
     fn prefixes_leave_nothing_behind() {
         let admission = Arc::new(Admission::default());
-        drop(admission.admit(ip("2001:db8:1:2ff::1"), 10, 1).unwrap());
+        drop(admit(&admission, ip("2001:db8:1:2ff::1"), 10, 1).unwrap());
         assert!(admission.lock().by_prefix.is_empty());
         assert_eq!(prefix(ip("2001:db8:1:2ff::1")), ip("2001:db8:1:200::"));
     }
@@ -146,12 +179,15 @@ mod tests {
     #[test]
     fn ids_follow_each_other_and_a_living_one_is_passed_over() {
         let admission = Arc::new(Admission::default());
-        let zero = admission.admit(ip("192.0.2.1"), 10, 0).unwrap();
+        let zero = admit(&admission, ip("192.0.2.1"), 10, 0).unwrap();
         assert_eq!(
-            (zero.id, admission.admit(ip("192.0.2.1"), 10, 0).unwrap().id),
+            (
+                zero.id,
+                admit(&admission, ip("192.0.2.1"), 10, 0).unwrap().id
+            ),
             (0, 1)
         );
         admission.lock().next_id = 0;
-        assert_eq!(admission.admit(ip("192.0.2.1"), 10, 0).unwrap().id, 1);
+        assert_eq!(admit(&admission, ip("192.0.2.1"), 10, 0).unwrap().id, 1);
     }
 }

@@ -1,4 +1,4 @@
-//! One connection: told apart, read frame by frame, written batch by batch, ended for a reason.
+//! One connection: introduced, told apart, read frame by frame, written batch by batch, ended for a reason.
 
 use std::future::poll_fn;
 use std::io;
@@ -14,14 +14,18 @@ use sterna_turn::{Client, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::admission::Place;
+use super::budget::{QueueBudget, Share};
 use super::cork::Cork;
 use super::counters::{CutReason, Tally, add};
-use super::out::{Batch, Outgoing, queue};
-use super::{Protocols, StreamLimits, StreamSink};
+use super::out::{Outgoing, queue};
+use super::patience::{Elapsed, within};
+use super::proxy::{self, Failure, Header};
+use super::{Protocols, StreamConfig, StreamLimits, StreamSink};
 
 /// What one read takes at most.
 const READ_BYTES: usize = 16 * 1024;
@@ -54,10 +58,15 @@ pub(super) enum End {
 pub(super) struct Context<S> {
     pub(super) sink: Arc<S>,
     pub(super) tally: Arc<Tally>,
-    pub(super) limits: StreamLimits,
+    pub(super) budget: Arc<QueueBudget>,
+    pub(super) config: watch::Receiver<StreamConfig>,
     pub(super) tls: TlsAcceptor,
     pub(super) protocols: Protocols,
     pub(super) closing: watch::Receiver<bool>,
+    /// Given back when the connection has ended.
+    pub(super) place: Place,
+    /// Whether a PROXY header comes first.
+    pub(super) proxied: bool,
 }
 
 /// A connection whose protocol is known.
@@ -67,47 +76,46 @@ enum Entered {
 }
 
 impl<S: StreamSink> Context<S> {
-    /// Serves a connection to its end.
-    pub(super) async fn serve(mut self, socket: TcpStream, client: Client) -> End {
+    /// Serves a connection to its end. `client` is who the socket says it is, and then who the
+    /// PROXY header says.
+    pub(super) async fn serve(mut self, socket: TcpStream, client: &mut Client) -> End {
         let mut closing = self.closing.clone();
         let entered = tokio::select! {
-            entered = self.enter(socket) => entered,
+            entered = self.enter(socket, client) => entered,
             _ = closing.wait_for(|closing| *closing) => return End::Closed,
         };
         match entered {
             Ok(Entered::Tcp(socket)) => {
                 add(&self.tally.accepted_tcp, 1);
-                self.relay(socket, client).await
+                self.relay(socket, *client).await
             }
             Ok(Entered::Tls(socket)) => {
                 add(&self.tally.accepted_tls, 1);
-                self.relay(
-                    socket,
-                    Client {
-                        transport: Transport::Tls,
-                        ..client
-                    },
-                )
-                .await
+                client.transport = Transport::Tls;
+                self.relay(socket, *client).await
             }
             Err(end) => end,
         }
     }
 
-    /// Tells TCP from TLS by the first byte, and does the handshake.
-    async fn enter(&self, socket: TcpStream) -> Result<Entered, End> {
-        let idle = Duration::from_secs(self.limits.unauthenticated_idle_s.into());
+    /// Learns who the client is, tells TCP from TLS by the first byte, and does the handshake.
+    async fn enter(&mut self, mut socket: TcpStream, client: &mut Client) -> Result<Entered, End> {
+        if self.proxied {
+            self.introduce(&mut socket, client).await?;
+        }
         let mut first = [0];
-        match timeout(idle, socket.peek(&mut first)).await {
-            Err(_elapsed) => return Err(End::Cut(CutReason::Idle)),
+        let peeked = socket.peek(&mut first);
+        match within(&mut self.config, idle_s, Instant::now(), peeked).await {
+            Err(Elapsed) => return Err(End::Cut(CutReason::Idle)),
             Ok(Err(_) | Ok(0)) => return Err(End::Closed),
             Ok(Ok(_)) => {}
         }
         match (first[0], self.protocols) {
             (TLS_HANDSHAKE, _) => {
-                let limit = Duration::from_secs(self.limits.handshake_s.into());
-                match timeout(limit, self.tls.accept(Cork::new(socket))).await {
-                    Err(_elapsed) => Err(End::Cut(CutReason::HandshakeTimeout)),
+                let cork = Cork::new(socket, Share::of(&self.budget));
+                let handshake = self.tls.accept(cork);
+                match within(&mut self.config, handshake_s, Instant::now(), handshake).await {
+                    Err(Elapsed) => Err(End::Cut(CutReason::HandshakeTimeout)),
                     Ok(Err(_)) => Err(End::Cut(CutReason::HandshakeFailed)),
                     Ok(Ok(socket)) => Ok(Entered::Tls(Box::new(socket))),
                 }
@@ -117,19 +125,40 @@ impl<S: StreamSink> Context<S> {
         }
     }
 
+    /// Reads the PROXY header; the caps of prefixes count the client that it names.
+    async fn introduce(&mut self, socket: &mut TcpStream, client: &mut Client) -> Result<(), End> {
+        let header = proxy::read(socket);
+        match within(&mut self.config, handshake_s, Instant::now(), header).await {
+            Err(Elapsed) => return Err(End::Cut(CutReason::HandshakeTimeout)),
+            Ok(Err(Failure::Bad)) => return Err(End::Cut(CutReason::ProxyHeader)),
+            Ok(Err(Failure::Closed)) => return Err(End::Closed),
+            Ok(Ok(Header::Own)) => {}
+            Ok(Ok(Header::Proxied {
+                client: addr,
+                server,
+            })) => {
+                client.addr = addr;
+                client.server = server;
+            }
+        }
+        let per_prefix_max = self.config.borrow().limits.per_prefix_max;
+        self.place
+            .claim(client.addr.ip(), per_prefix_max)
+            .map_err(End::Cut)
+    }
+
     async fn relay(&mut self, socket: impl AsyncRead + AsyncWrite, client: Client) -> End {
-        let (out, outgoing) = queue(self.limits.queue_bytes_max as usize);
+        let (out, outgoing) = queue(&self.budget);
         if self.sink.opened(client, out).await.is_err() {
             return End::NodeGone;
         }
         let (mut reader, mut writer) = tokio::io::split(socket);
-        let stall = Duration::from_secs(self.limits.write_stall_s.into());
         let end = {
             let mut writing = pin!(write(
                 &mut writer,
                 client.transport,
                 &outgoing,
-                stall,
+                self.config.clone(),
                 &self.tally
             ));
             let reading = read(
@@ -137,7 +166,7 @@ impl<S: StreamSink> Context<S> {
                 client,
                 &*self.sink,
                 &outgoing,
-                &self.limits,
+                self.config.clone(),
                 &self.tally,
             );
             let (end, written) = tokio::select! {
@@ -154,14 +183,25 @@ impl<S: StreamSink> Context<S> {
                 // A client that closed its half still gets the answers to what it sent before: its
                 // worker sees those frames first, then the end, and lets go of its handle, which
                 // ends the queue.
-                let _ = timeout(stall, writing).await;
+                let _ = within(&mut self.config, stall_s, Instant::now(), writing).await;
             }
             end
         };
-        add(&self.tally.frames_dropped, outgoing.take_dropped());
         let _ = timeout(FAREWELL, writer.shutdown()).await;
         end
     }
+}
+
+fn idle_s(limits: &StreamLimits) -> u32 {
+    limits.unauthenticated_idle_s
+}
+
+fn handshake_s(limits: &StreamLimits) -> u32 {
+    limits.handshake_s
+}
+
+fn stall_s(limits: &StreamLimits) -> u32 {
+    limits.write_stall_s
 }
 
 /// Hands over whole frames until the client closes or breaks a rule.
@@ -170,12 +210,11 @@ async fn read<S: StreamSink>(
     client: Client,
     sink: &S,
     outgoing: &Outgoing,
-    limits: &StreamLimits,
+    mut config: watch::Receiver<StreamConfig>,
     tally: &Tally,
 ) -> End {
-    let idle = Duration::from_secs(limits.unauthenticated_idle_s.into());
     let mut pending = BytesMut::new();
-    let mut deadline = Instant::now() + idle;
+    let mut idle_since = Instant::now();
     let mut any_frame = false;
     loop {
         let mut counted = Counted {
@@ -207,10 +246,10 @@ async fn read<S: StreamSink>(
             }
         }
         if counted.frames > 0 {
-            deadline = Instant::now() + idle;
+            idle_since = Instant::now();
         }
         drop(counted);
-        match read_more(reader, &mut pending, &mut deadline, idle, outgoing).await {
+        match read_more(reader, &mut pending, &mut idle_since, &mut config, outgoing).await {
             Ok(0) => return End::Closed,
             Ok(_) => {}
             Err(end) => return end,
@@ -218,20 +257,20 @@ async fn read<S: StreamSink>(
     }
 }
 
-/// Reads once. With an allocation a connection may be idle as long as that lives; without one,
-/// until the deadline.
+/// Reads once. With an allocation a connection may be idle as long as that lives; without one, no
+/// longer than the limit.
 async fn read_more(
     reader: &mut (impl AsyncRead + Unpin),
     pending: &mut BytesMut,
-    deadline: &mut Instant,
-    idle: Duration,
+    idle_since: &mut Instant,
+    config: &mut watch::Receiver<StreamConfig>,
     outgoing: &Outgoing,
 ) -> Result<usize, End> {
     loop {
-        match timeout_at(*deadline, read_chunk(reader, pending)).await {
+        match within(config, idle_s, *idle_since, read_chunk(reader, pending)).await {
             Ok(read) => return read.map_err(|_| End::Closed),
-            Err(_elapsed) if outgoing.has_session() => *deadline = Instant::now() + idle,
-            Err(_elapsed) => return Err(End::Cut(CutReason::Idle)),
+            Err(Elapsed) if outgoing.has_session() => *idle_since = Instant::now(),
+            Err(Elapsed) => return Err(End::Cut(CutReason::Idle)),
         }
     }
 }
@@ -269,37 +308,38 @@ async fn write(
     writer: &mut (impl AsyncWrite + Unpin),
     transport: Transport,
     outgoing: &Outgoing,
-    stall: Duration,
+    mut config: watch::Receiver<StreamConfig>,
     tally: &Tally,
 ) -> End {
-    let mut batch = Batch::default();
+    let mut batch = outgoing.batch();
     while outgoing.take(&mut batch).await {
-        add(&tally.frames_dropped, batch.dropped);
-        let mut rest = &batch.bytes[batch.start..];
+        let count = batch.count();
+        let (mut rest, frames) = batch.contiguous();
         let len = rest.len();
         // A record of TLS carries one frame; TCP takes all of them at once.
-        for frame in &batch.frames {
+        for frame in frames {
             let piece = if transport == Transport::Tls {
-                *frame
+                frame
             } else {
                 rest.len()
             };
             let (mut now, later) = rest.split_at(piece);
             while !now.is_empty() {
-                match timeout(stall, writer.write(now)).await {
-                    Err(_elapsed) => return End::Cut(CutReason::Stalled),
+                let writing = writer.write(now);
+                match within(&mut config, stall_s, Instant::now(), writing).await {
+                    Err(Elapsed) => return End::Cut(CutReason::Stalled),
                     Ok(Err(_) | Ok(0)) => return End::Closed,
                     Ok(Ok(written)) => now = &now[written..],
                 }
             }
             rest = later;
         }
-        match timeout(stall, writer.flush()).await {
-            Err(_elapsed) => return End::Cut(CutReason::Stalled),
+        match within(&mut config, stall_s, Instant::now(), writer.flush()).await {
+            Err(Elapsed) => return End::Cut(CutReason::Stalled),
             Ok(Err(_)) => return End::Closed,
             Ok(Ok(())) => {}
         }
-        add(&tally.frames_out, batch.frames.len() as u64);
+        add(&tally.frames_out, count as u64);
         add(&tally.bytes_out, len as u64);
     }
     End::Closed

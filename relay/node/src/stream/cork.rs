@@ -9,6 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::budget::Share;
+
 /// Bytes that gather before they are written unasked.
 const CORK_BYTES_MAX: usize = 64 * 1024;
 
@@ -20,14 +22,17 @@ pub(super) struct Cork<T> {
     waiting: Vec<u8>,
     /// How much of `waiting` is written.
     written: usize,
+    /// What `waiting` takes of the node's budget. It bounds itself, and is counted only.
+    share: Share,
 }
 
 impl<T> Cork<T> {
-    pub(super) fn new(stream: T) -> Self {
+    pub(super) fn new(stream: T, share: Share) -> Self {
         Self {
             stream,
             waiting: Vec::new(),
             written: 0,
+            share,
         }
     }
 }
@@ -43,6 +48,7 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
         }
         self.waiting = Vec::new();
         self.written = 0;
+        self.share.set(0);
         Poll::Ready(Ok(()))
     }
 }
@@ -67,6 +73,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
             ready!(self.poll_drain(context))?;
         }
         self.waiting.extend_from_slice(bytes);
+        let memory = self.waiting.capacity();
+        self.share.set(memory);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -84,19 +92,29 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::stream::budget::QueueBudget;
+    use crate::stream::test_limits;
+
+    fn share() -> Share {
+        Share::of(&Arc::new(QueueBudget::new(&test_limits())))
+    }
 
     #[tokio::test]
     async fn what_was_written_arrives_with_the_flush_and_no_memory_stays() {
         let (near, mut far) = tokio::io::duplex(1 << 20);
-        let mut cork = Cork::new(near);
+        let mut cork = Cork::new(near, share());
         cork.write_all(b"one").await.unwrap();
         cork.write_all(b"two").await.unwrap();
         assert_eq!(cork.waiting, b"onetwo");
+        let budget = Arc::clone(cork.share.budget());
+        assert_eq!(budget.taken(), cork.waiting.capacity());
         cork.flush().await.unwrap();
-        assert_eq!(cork.waiting.capacity(), 0);
+        assert_eq!((cork.waiting.capacity(), budget.taken()), (0, 0));
         let mut arrived = [0; 6];
         far.read_exact(&mut arrived).await.unwrap();
         assert_eq!(&arrived, b"onetwo");
@@ -105,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_is_behind_holds_the_writer_up() {
         let (near, mut far) = tokio::io::duplex(1000);
-        let mut cork = Cork::new(near);
+        let mut cork = Cork::new(near, share());
         cork.write_all(&[7; CORK_BYTES_MAX]).await.unwrap();
         let writing = tokio::spawn(async move {
             cork.write_all(&[8; 10]).await.unwrap();

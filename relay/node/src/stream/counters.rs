@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::budget::QueueBudget;
+
 /// Why a connection was refused or ended by the node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CutReason {
@@ -15,15 +17,17 @@ pub enum CutReason {
     Idle,
     /// The TLS handshake failed.
     HandshakeFailed,
-    /// The TLS handshake took longer than `limits.tcp_handshake_s`.
+    /// The TLS handshake, or the PROXY header, took longer than `limits.tcp_handshake_s`.
     HandshakeTimeout,
     /// The client took nothing for `limits.tcp_write_stall_s`.
     Stalled,
+    /// A connection from `tcp.proxy_protocol_from` did not begin with a valid PROXY header.
+    ProxyHeader,
 }
 
 impl CutReason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NodeFull,
         Self::PrefixFull,
         Self::Garbage,
@@ -31,6 +35,7 @@ impl CutReason {
         Self::HandshakeFailed,
         Self::HandshakeTimeout,
         Self::Stalled,
+        Self::ProxyHeader,
     ];
 
     /// The stable name used in logs and metric labels.
@@ -44,6 +49,7 @@ impl CutReason {
             Self::HandshakeFailed => "handshake_failed",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::Stalled => "stalled",
+            Self::ProxyHeader => "proxy_header",
         }
     }
 
@@ -59,10 +65,13 @@ impl CutReason {
             }
             Self::HandshakeFailed => "The TLS handshake failed.",
             Self::HandshakeTimeout => {
-                "The TLS handshake took longer than `limits.tcp_handshake_s`."
+                "The TLS handshake, or the PROXY header, took longer than `limits.tcp_handshake_s`."
             }
             Self::Stalled => {
                 "The client took nothing of what was queued for it for `limits.tcp_write_stall_s`."
+            }
+            Self::ProxyHeader => {
+                "A connection from `tcp.proxy_protocol_from` did not begin with a valid PROXY header."
             }
         }
     }
@@ -89,6 +98,10 @@ pub struct StreamCounters {
     pub bytes_out: u64,
     /// Frames dropped because their client was behind.
     pub frames_dropped: u64,
+    /// Those of them that were dropped because `limits.tcp_queues_bytes_max` was reached.
+    pub frames_over_budget: u64,
+    /// Memory of what waits for clients now.
+    pub queue_bytes: u64,
     cuts: [u64; CutReason::ALL.len()],
 }
 
@@ -115,7 +128,6 @@ pub(super) struct Tally {
     pub(super) bytes_in: AtomicU64,
     pub(super) frames_out: AtomicU64,
     pub(super) bytes_out: AtomicU64,
-    pub(super) frames_dropped: AtomicU64,
     cuts: [AtomicU64; CutReason::ALL.len()],
 }
 
@@ -124,7 +136,7 @@ impl Tally {
         add(&self.cuts[reason as usize], 1);
     }
 
-    pub(super) fn read(&self, open: usize) -> StreamCounters {
+    pub(super) fn read(&self, open: usize, budget: &QueueBudget) -> StreamCounters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         StreamCounters {
             open: open as u64,
@@ -135,7 +147,9 @@ impl Tally {
             bytes_in: read(&self.bytes_in),
             frames_out: read(&self.frames_out),
             bytes_out: read(&self.bytes_out),
-            frames_dropped: read(&self.frames_dropped),
+            frames_dropped: budget.frames_dropped(),
+            frames_over_budget: budget.frames_refused(),
+            queue_bytes: budget.taken() as u64,
             cuts: self.cuts.each_ref().map(read),
         }
     }

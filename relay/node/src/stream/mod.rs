@@ -6,20 +6,27 @@
 //! client down; a client that is behind loses its oldest frames.
 //!
 //! Nothing else is served here: a connection that begins with neither STUN nor a TLS handshake is
-//! cut at its first byte.
+//! cut at its first byte. From load balancers that the operator names, a PROXY header comes before
+//! that first byte.
 
 use std::future::Future;
+use std::net::IpAddr;
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use sterna_turn::Client;
 use thiserror::Error;
 
 mod admission;
+mod budget;
 mod connection;
 mod cork;
 mod counters;
+mod frames;
 mod listener;
 mod out;
+mod patience;
+mod proxy;
 mod streams;
 
 pub(crate) use admission::prefix;
@@ -67,12 +74,51 @@ pub struct StreamLimits {
     pub per_prefix_max: u32,
     /// How long a connection without an allocation may send no whole frame.
     pub unauthenticated_idle_s: u32,
-    /// How long a TLS handshake may take.
+    /// How long a TLS handshake may take, and a PROXY header before it.
     pub handshake_s: u32,
     /// How long a client may take nothing of what is queued for it.
     pub write_stall_s: u32,
     /// Bytes that wait for one client; beyond, the oldest frame is dropped.
     pub queue_bytes_max: u32,
+    /// Bytes of memory that wait for all clients together; beyond, whoever gets a frame loses its
+    /// oldest ones.
+    pub queues_bytes_max: u64,
+}
+
+/// What a reload changes of the stream side.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StreamConfig {
+    /// The caps.
+    pub limits: StreamLimits,
+    /// Load balancers, whose connections begin with a PROXY header that is believed.
+    pub proxy_protocol_from: Vec<IpNet>,
+}
+
+impl StreamConfig {
+    /// Whether a connection from an address begins with a PROXY header.
+    fn is_proxy(&self, addr: IpAddr) -> bool {
+        let addr = addr.to_canonical();
+        let mut prefixes = self.proxy_protocol_from.iter();
+        prefixes.any(|prefix| prefix.contains(&addr))
+    }
+}
+
+impl From<StreamLimits> for StreamConfig {
+    fn from(limits: StreamLimits) -> Self {
+        Self {
+            limits,
+            proxy_protocol_from: Vec::new(),
+        }
+    }
+}
+
+impl From<&crate::config::Config> for StreamConfig {
+    fn from(config: &crate::config::Config) -> Self {
+        Self {
+            limits: (&config.limits).into(),
+            proxy_protocol_from: config.tcp.proxy_protocol_from.clone(),
+        }
+    }
 }
 
 impl From<&crate::config::Limits> for StreamLimits {
@@ -84,6 +130,13 @@ impl From<&crate::config::Limits> for StreamLimits {
             handshake_s: limits.tcp_handshake_s,
             write_stall_s: limits.tcp_write_stall_s,
             queue_bytes_max: limits.tcp_queue_bytes_max,
+            queues_bytes_max: limits.tcp_queues_bytes_max,
         }
     }
+}
+
+/// The limits of a node that was told nothing.
+#[cfg(test)]
+fn test_limits() -> StreamLimits {
+    (&crate::config::Limits::default()).into()
 }

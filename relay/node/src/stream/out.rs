@@ -6,15 +6,13 @@
 //! less than new, and a stream must never lose its framing. The mutex belongs to one connection and
 //! is held for a copy of one frame.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A taken batch's buffer is kept for the next one up to this size, so that an idle connection
-/// holds little.
-const KEPT_BUFFER_BYTES: usize = 16 * 1024;
+use super::budget::QueueBudget;
+use super::frames::Frames;
 
 /// The worker's handle of a connection. Dropping it closes the connection once what is queued was
 /// sent.
@@ -25,46 +23,26 @@ pub struct StreamOut(Arc<Shared>);
 #[derive(Debug)]
 pub(super) struct Outgoing(Arc<Shared>);
 
-/// Whole frames, ready to be written.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) bytes: Vec<u8>,
-    /// Where the first frame begins; what is before was dropped.
-    pub(super) start: usize,
-    /// The length of each frame.
-    pub(super) frames: VecDeque<usize>,
-    /// Frames that were dropped since the last batch.
-    pub(super) dropped: u64,
-}
-
 #[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
     ready: Notify,
     session: AtomicBool,
+    budget: Arc<QueueBudget>,
 }
 
 #[derive(Debug)]
 struct Queue {
-    bytes: Vec<u8>,
-    start: usize,
-    /// The length of each frame behind `start`.
-    frames: VecDeque<usize>,
-    bytes_max: usize,
-    dropped: u64,
+    frames: Frames,
     /// The task waits: the next frame must wake it.
     waiting: bool,
     closed: bool,
 }
 
-/// Makes both halves of a queue that holds at most `bytes_max` bytes.
-pub(super) fn queue(bytes_max: usize) -> (StreamOut, Outgoing) {
+/// Makes both halves of a queue that keeps to the budget's bounds.
+pub(super) fn queue(budget: &Arc<QueueBudget>) -> (StreamOut, Outgoing) {
     let queue = Queue {
-        bytes: Vec::new(),
-        start: 0,
-        frames: VecDeque::new(),
-        bytes_max,
-        dropped: 0,
+        frames: Frames::new(budget),
         waiting: false,
         closed: false,
     };
@@ -72,6 +50,7 @@ pub(super) fn queue(bytes_max: usize) -> (StreamOut, Outgoing) {
         queue: Mutex::new(queue),
         ready: Notify::new(),
         session: AtomicBool::new(false),
+        budget: Arc::clone(budget),
     });
     (StreamOut(Arc::clone(&shared)), Outgoing(shared))
 }
@@ -86,7 +65,7 @@ impl StreamOut {
         if queue.closed {
             return;
         }
-        queue.push(header, payload, tail);
+        queue.frames.push(header, payload, tail);
         if std::mem::take(&mut queue.waiting) {
             drop(queue);
             self.0.ready.notify_one();
@@ -118,9 +97,15 @@ impl Drop for Outgoing {
 }
 
 impl Outgoing {
+    /// An empty batch for [`take`](Self::take).
+    pub(super) fn batch(&self) -> Frames {
+        Frames::new(&self.0.budget)
+    }
+
     /// Waits for frames and takes all of them into `batch`, whose own bytes have been sent; `false`
     /// when there will be no more.
-    pub(super) async fn take(&self, batch: &mut Batch) -> bool {
+    pub(super) async fn take(&self, batch: &mut Frames) -> bool {
+        batch.clear();
         loop {
             {
                 let mut queue = self.0.lock();
@@ -139,11 +124,6 @@ impl Outgoing {
 
     pub(super) fn close(&self) {
         self.0.close();
-    }
-
-    /// Frames that were dropped since the last batch was taken.
-    pub(super) fn take_dropped(&self) -> u64 {
-        std::mem::take(&mut self.0.lock().dropped)
     }
 
     pub(super) fn has_session(&self) -> bool {
@@ -167,51 +147,12 @@ impl Shared {
 }
 
 impl Queue {
-    fn push(&mut self, header: &[u8], payload: &[u8], tail: usize) {
-        let len = header.len() + payload.len() + tail;
-        if len > self.bytes_max {
-            self.dropped += 1;
-            return;
-        }
-        while self.bytes.len() - self.start + len > self.bytes_max {
-            self.drop_oldest();
-        }
-        self.compact();
-        self.bytes.extend_from_slice(header);
-        self.bytes.extend_from_slice(payload);
-        self.bytes.resize(self.bytes.len() + tail, 0);
-        self.frames.push_back(len);
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some(len) = self.frames.pop_front() {
-            self.start += len;
-            self.dropped += 1;
-        }
-    }
-
-    /// Moves the living half to the front, once the dropped half is the larger one: a byte moves at
-    /// most once for each byte that was dropped.
-    fn compact(&mut self) {
-        if self.start > self.bytes.len() / 2 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
-        }
-    }
-
-    fn take(&mut self, batch: &mut Batch) -> bool {
+    /// Swaps with an empty batch, whose memory is used again.
+    fn take(&mut self, batch: &mut Frames) -> bool {
         if self.frames.is_empty() {
             return false;
         }
-        batch.bytes.clear();
-        if batch.bytes.capacity() > KEPT_BUFFER_BYTES {
-            batch.bytes = Vec::new();
-        }
-        std::mem::swap(&mut batch.bytes, &mut self.bytes);
-        batch.start = std::mem::take(&mut self.start);
-        batch.frames.clear();
-        std::mem::swap(&mut batch.frames, &mut self.frames);
-        batch.dropped = std::mem::take(&mut self.dropped);
+        std::mem::swap(batch, &mut self.frames);
         true
     }
 }
@@ -224,17 +165,26 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::stream::{StreamLimits, test_limits};
+
+    fn queue(queue_bytes_max: u32) -> (StreamOut, Outgoing) {
+        let limits = StreamLimits {
+            queue_bytes_max,
+            ..test_limits()
+        };
+        super::queue(&Arc::new(QueueBudget::new(&limits)))
+    }
 
     /// Polls once: tests of a queue need no runtime.
-    fn take(outgoing: &Outgoing) -> Poll<Option<Batch>> {
-        let mut batch = Batch::default();
+    fn take(outgoing: &Outgoing) -> Poll<Option<Frames>> {
+        let mut batch = outgoing.batch();
         let taken = pin!(outgoing.take(&mut batch)).poll(&mut Context::from_waker(Waker::noop()));
         taken.map(|more| more.then_some(batch))
     }
 
     fn taken(outgoing: &Outgoing) -> Vec<u8> {
         match take(outgoing) {
-            Poll::Ready(Some(batch)) => batch.bytes[batch.start..].to_vec(),
+            Poll::Ready(Some(mut batch)) => batch.contiguous().0.to_vec(),
             other => panic!("no batch: {other:?}"),
         }
     }
@@ -249,37 +199,32 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_drops_its_oldest_whole_frames_and_counts_them() {
+    fn a_full_queue_drops_its_oldest_whole_frames_and_counts_them_at_once() {
         let (out, outgoing) = queue(10);
         out.push(&[], b"aaaa", 0);
         out.push(&[], b"bbbb", 0);
         out.push(&[], b"cccccc", 0);
-        let Poll::Ready(Some(batch)) = take(&outgoing) else {
+        let Poll::Ready(Some(mut batch)) = take(&outgoing) else {
             panic!("no batch")
         };
-        assert_eq!(&batch.bytes[batch.start..], b"bbbbcccccc");
-        assert_eq!((batch.frames.len(), batch.dropped), (2, 1));
+        assert_eq!(batch.contiguous().0, b"bbbbcccccc");
+        assert_eq!(batch.count(), 2);
+        assert_eq!(outgoing.0.budget.frames_dropped(), 1);
     }
 
     #[test]
-    fn a_frame_larger_than_the_queue_is_dropped_alone() {
-        let (out, outgoing) = queue(4);
-        out.push(&[], b"bb", 0);
-        out.push(&[], b"aaaaa", 0);
-        let Poll::Ready(Some(batch)) = take(&outgoing) else {
-            panic!("no batch")
-        };
-        assert_eq!((batch.frames.len(), batch.dropped), (1, 1));
-    }
-
-    #[test]
-    fn a_queue_that_drops_for_long_does_not_grow() {
-        let (out, outgoing) = queue(1000);
-        for _ in 0..100_000 {
-            out.push(&[1; 4], &[2; 96], 0);
-        }
-        assert!(outgoing.0.lock().bytes.capacity() <= 8000);
-        assert_eq!(taken(&outgoing).len(), 1000);
+    fn what_was_sent_and_what_is_gone_takes_nothing_of_the_budget() {
+        let (out, outgoing) = queue(1_000_000);
+        let mut batch = outgoing.batch();
+        out.push(&[], &[1; 60_000], 0);
+        let budget = Arc::clone(&outgoing.0.budget);
+        assert!(outgoing.0.lock().take(&mut batch));
+        assert!(budget.taken() >= 60_000, "what is being sent counts");
+        batch.clear();
+        assert_eq!(budget.taken(), 0);
+        out.push(&[], &[1; 60_000], 0);
+        drop((out, outgoing));
+        assert_eq!(budget.taken(), 0);
     }
 
     #[test]

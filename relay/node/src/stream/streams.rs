@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use sterna_turn::{Client, Transport};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -13,10 +12,11 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::admission::Admission;
+use super::budget::QueueBudget;
 use super::connection::{Context, End};
-use super::counters::{StreamCounters, Tally, add};
+use super::counters::{CutReason, StreamCounters, Tally, add};
 use super::listener::{Protocols, StreamListener, prepare};
-use super::{StreamLimits, StreamSink};
+use super::{StreamConfig, StreamSink};
 use crate::log::{Redacted, Repeated};
 
 /// How long a listener rests when the process is out of descriptors.
@@ -24,13 +24,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 static ACCEPT_ERRORS: Repeated = Repeated::new();
 static REFUSALS: Repeated = Repeated::new();
+static BAD_HEADERS: Repeated = Repeated::new();
 
 /// The running stream listeners and their connections.
 #[derive(Debug)]
 pub struct Streams {
     admission: Arc<Admission>,
     tally: Arc<Tally>,
-    limits: Arc<ArcSwap<StreamLimits>>,
+    budget: Arc<QueueBudget>,
+    config: watch::Sender<StreamConfig>,
     /// Tells every task to end; each holds a receiver until it has.
     closing: watch::Sender<bool>,
     addrs: Vec<SocketAddr>,
@@ -43,7 +45,8 @@ struct Acceptor<S> {
     tls: TlsAcceptor,
     admission: Arc<Admission>,
     tally: Arc<Tally>,
-    limits: Arc<ArcSwap<StreamLimits>>,
+    budget: Arc<QueueBudget>,
+    config: watch::Receiver<StreamConfig>,
     closing: watch::Receiver<bool>,
 }
 
@@ -58,15 +61,17 @@ impl Streams {
     )]
     pub fn start<S: StreamSink>(
         listeners: Vec<StreamListener>,
-        limits: StreamLimits,
+        config: impl Into<StreamConfig>,
         tls: TlsAcceptor,
         sink: Arc<S>,
     ) -> io::Result<Self> {
+        let config = config.into();
         let (closing, closed) = watch::channel(false);
         let mut streams = Self {
             admission: Arc::default(),
             tally: Arc::default(),
-            limits: Arc::new(ArcSwap::from_pointee(limits)),
+            budget: Arc::new(QueueBudget::new(&config.limits)),
+            config: watch::Sender::new(config),
             closing,
             addrs: Vec::new(),
         };
@@ -79,7 +84,8 @@ impl Streams {
                 tls: tls.clone(),
                 admission: Arc::clone(&streams.admission),
                 tally: Arc::clone(&streams.tally),
-                limits: Arc::clone(&streams.limits),
+                budget: Arc::clone(&streams.budget),
+                config: streams.config.subscribe(),
                 closing: closed.clone(),
             };
             tokio::spawn(acceptor.run());
@@ -94,12 +100,15 @@ impl Streams {
 
     /// The figures of this moment.
     pub fn counters(&self) -> StreamCounters {
-        self.tally.read(self.admission.open())
+        self.tally.read(self.admission.open(), &self.budget)
     }
 
-    /// Applies new limits to connections that are accepted from now on.
-    pub fn reconfigure(&self, limits: StreamLimits) {
-        self.limits.store(Arc::new(limits));
+    /// Applies new limits, also to connections that stand: times from when they began, queues at
+    /// their next frame. Caps and prefixes of proxies are those of new connections.
+    pub fn reconfigure(&self, config: impl Into<StreamConfig>) {
+        let config = config.into();
+        self.budget.reconfigure(&config.limits);
+        self.config.send_replace(config);
     }
 
     /// Accepts no more, sends what is queued, closes every connection, and waits for all that.
@@ -130,20 +139,22 @@ impl<S: StreamSink> Acceptor<S> {
     }
 
     fn admit(&self, socket: TcpStream, from: SocketAddr) {
-        let limits = **self.limits.load();
-        let place = match self.admission.admit(
-            from.ip(),
-            limits.connections_max,
-            limits.per_prefix_max,
-        ) {
-            Ok(place) => place,
-            Err(reason) => {
-                self.tally.cut(reason);
-                if let Some(times) = REFUSALS.due() {
-                    warn!(reason = reason.as_str(), from = %Redacted(from), times, "TCP connections refused");
+        let config = self.config.borrow();
+        let (limits, proxied) = (config.limits, config.is_proxy(from.ip()));
+        drop(config);
+        // Behind a proxy, the client and its prefix are known after the header.
+        let admitted = self
+            .admission
+            .admit(limits.connections_max)
+            .and_then(|mut place| {
+                if !proxied {
+                    place.claim(from.ip(), limits.per_prefix_max)?;
                 }
-                return;
-            }
+                Ok(place)
+            });
+        let place = match admitted {
+            Ok(place) => place,
+            Err(reason) => return refuse(&self.tally, reason, from),
         };
         // The client may be gone already.
         let Ok(server) = socket
@@ -152,7 +163,7 @@ impl<S: StreamSink> Acceptor<S> {
         else {
             return;
         };
-        let client = Client {
+        let mut client = Client {
             transport: Transport::Tcp,
             route: place.id,
             addr: canonical(from),
@@ -161,19 +172,37 @@ impl<S: StreamSink> Acceptor<S> {
         let context = Context {
             sink: Arc::clone(&self.sink),
             tally: Arc::clone(&self.tally),
-            limits,
+            budget: Arc::clone(&self.budget),
+            config: self.config.clone(),
             tls: self.tls.clone(),
             protocols: self.protocols,
             closing: self.closing.clone(),
+            place,
+            proxied,
         };
+        let tally = Arc::clone(&self.tally);
         tokio::spawn(async move {
-            let tally = Arc::clone(&context.tally);
-            if let End::Cut(reason) = context.serve(socket, client).await {
+            if let End::Cut(reason) = context.serve(socket, &mut client).await {
+                if reason == CutReason::PrefixFull {
+                    return refuse(&tally, reason, client.addr);
+                }
                 tally.cut(reason);
-                debug!(reason = reason.as_str(), client = %from, "TCP connection cut");
+                debug!(reason = reason.as_str(), client = %client.addr, "TCP connection cut");
+                if reason == CutReason::ProxyHeader
+                    && let Some(times) = BAD_HEADERS.due()
+                {
+                    warn!(proxy = %from, times, "a connection from tcp.proxy_protocol_from began without a valid PROXY header \
+                           and was cut; let the load balancer send one (version 2), or take it off that list");
+                }
             }
-            drop(place);
         });
+    }
+}
+
+fn refuse(tally: &Tally, reason: CutReason, from: SocketAddr) {
+    tally.cut(reason);
+    if let Some(times) = REFUSALS.due() {
+        warn!(reason = reason.as_str(), from = %Redacted(from), times, "TCP connections refused");
     }
 }
 

@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod plain;
+mod pressure;
+mod proxy;
 mod support;
 mod tls;

@@ -220,6 +220,42 @@ async fn a_client_that_reads_nothing_loses_its_oldest_frames_and_then_its_connec
 }
 
 #[tokio::test]
+async fn new_limits_reach_connections_that_stand() {
+    let patient = StreamLimits {
+        unauthenticated_idle_s: 3600,
+        write_stall_s: 3600,
+        ..LIMITS
+    };
+    let mut bench = Bench::new(patient);
+    let mut silent = bench.connect().await;
+    let mut stuck = bench.connect().await;
+    stuck.write_all(&binding(1)).await.unwrap();
+    let (_, out) = bench.opened().await;
+    bench.frame().await;
+    out.set_session(true);
+    eventually(|| {
+        out.push(&[], &[1; 1024], 0);
+        bench.streams.counters().queue_bytes > 200_000
+    })
+    .await;
+    bench.streams.reconfigure(StreamLimits {
+        unauthenticated_idle_s: 1,
+        ..patient
+    });
+    assert!(rest(&mut silent).await.is_empty());
+    eventually(|| bench.streams.counters().cut(CutReason::Idle) == 1).await;
+    assert_eq!(bench.streams.counters().cut(CutReason::Stalled), 0);
+    bench.streams.reconfigure(StreamLimits {
+        write_stall_s: 1,
+        ..patient
+    });
+    eventually(|| bench.streams.counters().cut(CutReason::Stalled) == 1).await;
+    rest(&mut stuck).await;
+    drop(out);
+    eventually(|| bench.streams.counters().queue_bytes == 0).await;
+}
+
+#[tokio::test]
 async fn a_worker_that_is_behind_slows_the_client_down_and_loses_nothing() {
     let mut bench = Bench::with(LIMITS, Protocols::TcpAndTls, 1, test_tls().acceptor());
     let socket = bench.connect().await;

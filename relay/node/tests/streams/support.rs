@@ -12,7 +12,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use sterna_relay::config;
 use sterna_relay::stream::{
-    Protocols, SinkClosed, StreamLimits, StreamListener, StreamOut, StreamSink, Streams,
+    Protocols, SinkClosed, StreamConfig, StreamLimits, StreamListener, StreamOut, StreamSink,
+    Streams,
 };
 use sterna_relay::tls::Certificates;
 use sterna_turn::Client;
@@ -67,15 +68,16 @@ pub const LIMITS: StreamLimits = StreamLimits {
     handshake_s: 20,
     write_stall_s: 20,
     queue_bytes_max: 256 * 1024,
+    queues_bytes_max: 256 * 1024 * 1024,
 };
 
 impl Bench {
-    pub fn new(limits: StreamLimits) -> Self {
+    pub fn new(limits: impl Into<StreamConfig>) -> Self {
         Self::with(limits, Protocols::TcpAndTls, 1000, test_tls().acceptor())
     }
 
     pub fn with(
-        limits: StreamLimits,
+        config: impl Into<StreamConfig>,
         protocols: Protocols,
         capacity: usize,
         tls: TlsAcceptor,
@@ -83,7 +85,7 @@ impl Bench {
         let (sender, seen) = mpsc::channel(capacity);
         let listener = StreamListener::bind(localhost(), protocols).expect("a port of loopback");
         let streams =
-            Streams::start(vec![listener], limits, tls, Arc::new(Sink(sender))).expect("a runtime");
+            Streams::start(vec![listener], config, tls, Arc::new(Sink(sender))).expect("a runtime");
         let addr = streams.local_addrs()[0];
         Self {
             streams,
@@ -179,6 +181,14 @@ pub async fn tls_connect(
     addr: SocketAddr,
     hello: &ClientHello<'_>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    tls_over(TcpStream::connect(addr).await?, hello).await
+}
+
+/// Speaks TLS on a connection that stands.
+pub async fn tls_over(
+    socket: TcpStream,
+    hello: &ClientHello<'_>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[hello.version])
@@ -187,7 +197,6 @@ pub async fn tls_connect(
         .with_custom_certificate_verifier(Arc::new(Trusting))
         .with_no_client_auth();
     config.alpn_protocols = hello.alpn.iter().map(|name| name.to_vec()).collect();
-    let socket = TcpStream::connect(addr).await?;
     let name = ServerName::try_from("localhost").expect("a name");
     soon(TlsConnector::from(Arc::new(config)).connect(name, socket)).await
 }
