@@ -51,7 +51,10 @@ const _: () = assert!(WINDOW_S / BUCKET_S < 1 << 15 && FUTURE_SKEW_S / BUCKET_S 
 
 /// The security features that a nonce announces (RFC 8489 §18.1).
 ///
-/// Bit 0 is the leftmost of 24.
+/// "Bit 0 is the leftmost bit", says the RFC, and the example of RFC 8656 §20 (`gAAA`) follows it;
+/// verified erratum 6290 turns the order round, as the vector of RFC 8489 §B.1 (`AAAC`) has it.
+/// There are clients of both kinds, so each feature is announced at both ends of the 24 bits, and a
+/// bit at either end counts: to each kind, the other end's bits are unassigned ones.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Features {
     /// Bit 0: the server offers PASSWORD-ALGORITHMS.
@@ -69,10 +72,14 @@ impl Features {
 
     #[inline]
     fn bits(self) -> [u8; 3] {
+        let (algorithms, anonymity) = (
+            u8::from(self.password_algorithms),
+            u8::from(self.username_anonymity),
+        );
         [
-            u8::from(self.password_algorithms) << 7 | u8::from(self.username_anonymity) << 6,
+            algorithms << 7 | anonymity << 6,
             0,
-            0,
+            algorithms | anonymity << 1,
         ]
     }
 
@@ -90,8 +97,8 @@ impl Features {
     #[inline]
     fn of_bits(bits: [u8; 3]) -> Self {
         Self {
-            password_algorithms: bits[0] & 0x80 != 0,
-            username_anonymity: bits[0] & 0x40 != 0,
+            password_algorithms: bits[0] & 0x80 != 0 || bits[2] & 0x01 != 0,
+            username_anonymity: bits[0] & 0x40 != 0 || bits[2] & 0x02 != 0,
         }
     }
 }

@@ -29,16 +29,16 @@ fn a_nonce_has_33_characters_and_begins_with_cookie_and_feature_bits() {
                 password_algorithms: true,
                 username_anonymity: false,
             },
-            "obMatJos2gAAA",
+            "obMatJos2gAAB",
         ),
         (
             Features {
                 password_algorithms: false,
                 username_anonymity: true,
             },
-            "obMatJos2QAAA",
+            "obMatJos2QAAC",
         ),
-        (BOTH, "obMatJos2wAAA"),
+        (BOTH, "obMatJos2wAAD"),
     ];
     for (features, prefix) in cases {
         let nonce = keys().issue(client, server, NOW, features);
@@ -183,9 +183,23 @@ fn time_near_its_ends_does_not_overflow() {
 
 #[test]
 fn the_features_of_any_servers_nonce_can_be_read() {
-    // RFC 8489 appendix B.1: the bits are AAAC there, none that is assigned.
+    // The vector of RFC 8489 §B.1, which has a USERHASH, counts from the right (erratum 6290).
     let published = b"obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA";
-    assert_eq!(Features::of(published), Some(Features::NONE));
+    let anonymity = Features {
+        username_anonymity: true,
+        ..Features::NONE
+    };
+    assert_eq!(Features::of(published), Some(anonymity));
+    // The example of RFC 8656 §20, which has PASSWORD-ALGORITHMS, counts from the left.
+    let published = b"obMatJos2gAAAadl7W7PeDU4hKE72jda";
+    let algorithms = Features {
+        password_algorithms: true,
+        ..Features::NONE
+    };
+    assert_eq!(Features::of(published), Some(algorithms));
+    assert_eq!(Features::of(b"obMatJos2AAAA"), Some(Features::NONE));
+    // Bits that nobody has assigned mean nothing.
+    assert_eq!(Features::of(b"obMatJos2P//8"), Some(Features::NONE));
     assert_eq!(Features::of(b"f//499k954d6OL34oL9FSTvy64sA"), None);
     assert_eq!(Features::of(b"obMatJos2AA"), None);
     assert_eq!(Features::of(b"obMatJos2\0\0\0\0"), None);
