@@ -433,6 +433,7 @@ fn config(now: Instant, listener: SocketAddr) -> ServerConfig {
         session_max_s: 0,
         users: Arc::new(Users::default()),
         secrets: Vec::new(),
+        password_algorithms: true,
         open_relay: true,
         rfc5766_channels: false,
         nonce_keys: NonceKeys::new(NonceKey::new(0, &rand::rng().random()), None),

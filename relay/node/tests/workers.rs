@@ -233,6 +233,7 @@ fn server_config(listeners: &[SocketAddr], now: Instant) -> ServerConfig {
         session_max_s: 0,
         users: Arc::new(Users::new("sterna", [("alice", "secret")])),
         secrets: Vec::new(),
+        password_algorithms: true,
         open_relay: false,
         rfc5766_channels: false,
         nonce_keys: NonceKeys::new(NonceKey::new(1, &[7; 32]), None),

@@ -7,13 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-use sterna_stun::{credentials::long_term_key_md5, integrity::Key, nonce::NonceKeys};
+use sterna_stun::nonce::{Features, NonceKeys};
 
 use crate::{
-    Limits, Policy,
-    limits::{LIFETIME_DEFAULT_S, REALM_BYTES_MAX, SOFTWARE_BYTES_MAX},
+    Limits, Policy, Transport, Users,
+    limits::{
+        LIFETIME_DEFAULT_S, REALM_BYTES_MAX, REALM_BYTES_WITH_ALGORITHMS_MAX, SOFTWARE_BYTES_MAX,
+    },
 };
 
 /// The configuration of a [`crate::Server`].
@@ -39,6 +39,9 @@ pub struct ServerConfig {
     pub users: Arc<Users>,
     /// The secrets of time-limited credentials, newest first.
     pub secrets: Vec<Box<str>>,
+    /// Offers the password algorithms SHA-256 and MD5 where there is room for the offer, and lets
+    /// names be hashed where all of them can be recognised. Otherwise MD5 goes without saying.
+    pub password_algorithms: bool,
     /// Asks nobody for credentials.
     pub open_relay: bool,
     /// Lets clients bind the channel numbers of RFC 5766, 0x4000–0x7FFF, not only those of RFC 8656.
@@ -78,6 +81,21 @@ impl ServerConfig {
             return Err(ConfigError::NoCredentials);
         }
         Ok(())
+    }
+
+    /// What nonces for clients of a transport announce.
+    pub(crate) fn features(&self, transport: Transport) -> Features {
+        if !self.password_algorithms {
+            return Features::NONE;
+        }
+        Features {
+            // Streams have proved their address: their answers may be of any size.
+            password_algorithms: transport.is_stream()
+                || self.realm.len() <= REALM_BYTES_WITH_ALGORITHMS_MAX,
+            // RFC 8489 §9.2.5: who sees this bit must not send a name, and a time-limited name
+            // cannot be told from its hash.
+            username_anonymity: self.secrets.is_empty(),
+        }
     }
 
     /// The addresses that relay sockets are opened on.
@@ -146,43 +164,5 @@ impl Epoch {
         let behind = self.instant.saturating_duration_since(now);
         let behind_s = behind.as_secs() + u64::from(behind > Duration::from_secs(behind.as_secs()));
         (self.unix_s + ahead.as_secs()).saturating_sub(behind_s)
-    }
-}
-
-/// The static users: names and keys, never passwords.
-#[derive(Default)]
-pub struct Users {
-    keys: HashMap<Box<str>, Key, FixedState>,
-}
-
-impl Users {
-    /// Derives the keys of `users`, pairs of name and password, for `realm`.
-    pub fn new<N: AsRef<str>, P: AsRef<str>>(
-        realm: &str,
-        users: impl IntoIterator<Item = (N, P)>,
-    ) -> Self {
-        let key = |(name, password): (N, P)| {
-            let key = long_term_key_md5(name.as_ref(), realm, password.as_ref());
-            (Box::from(name.as_ref()), key)
-        };
-        Self {
-            keys: users.into_iter().map(key).collect(),
-        }
-    }
-
-    /// Tells whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    pub(crate) fn key(&self, name: &str) -> Option<&Key> {
-        self.keys.get(name)
-    }
-}
-
-impl std::fmt::Debug for Users {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Users({})", self.keys.len())
     }
 }

@@ -109,6 +109,10 @@ pub struct Counters {
     pub reply_bytes: u64,
     /// Allocations made.
     pub allocated: u64,
+    /// The part of `allocated` that was made with a key by MD5, as clients before RFC 8489 do.
+    pub allocated_md5: u64,
+    /// The part of `allocated` that was made with a key by SHA-256.
+    pub allocated_sha256: u64,
     /// Successes repeated for a retransmitted Allocate.
     pub allocate_repeated: u64,
     /// Permissions installed, refreshes not included.

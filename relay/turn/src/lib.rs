@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod addr;
+mod algorithm;
 mod allocation;
 mod channels;
 pub mod client;
@@ -27,16 +28,18 @@ mod sim;
 mod testing;
 mod tick;
 mod timers;
+mod users;
 mod verdict;
 
 pub use addr::{AllocationId, BindToken, Client, PeerAddr, RelayPort, Transport, WorkerId};
 pub use allocation::AllocationView;
 pub use command::{Command, EndReason, Event, PortError, Revoke};
-pub use config::{ConfigError, Epoch, ServerConfig, Users};
+pub use config::{ConfigError, Epoch, ServerConfig};
 pub use counters::{Counters, Method, Outcome, Traffic};
 pub use drop_reason::DropReason;
 pub use limits::Limits;
 pub use policy::{Policy, PolicyConfig};
 pub use registry::Registry;
 pub use server::Server;
+pub use users::Users;
 pub use verdict::{Header, Verdict};

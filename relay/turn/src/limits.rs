@@ -81,6 +81,8 @@ pub const RATE_LIMITERS: usize = 2;
 pub const REPLY_BYTES_MAX: usize = 1280;
 /// The longest realm with which a 401 to the smallest Allocate stays within 3.5 times its size.
 pub const REALM_BYTES_MAX: usize = 24;
+/// The longest realm that leaves room for PASSWORD-ALGORITHMS in such a 401.
+pub const REALM_BYTES_WITH_ALGORITHMS_MAX: usize = 12;
 /// The longest SOFTWARE that is sent (RFC 8489 §14.14 allows 763).
 pub const SOFTWARE_BYTES_MAX: usize = 128;
 /// What fits a UDP datagram over IPv4; the longest that is sent to a UDP client.
@@ -88,5 +90,8 @@ pub const UDP_PAYLOAD_MAX: usize = 65_507;
 
 // A 401 without PASSWORD-ALGORITHMS: header, ERROR-CODE, REALM, NONCE of 33 bytes.
 const _: () = assert!(20 + 8 + (4 + REALM_BYTES_MAX) + (4 + 36) <= 28 * 7 / 2);
+// With it: two algorithms of four bytes more.
+const _: () =
+    assert!(20 + 8 + (4 + REALM_BYTES_WITH_ALGORITHMS_MAX) + (4 + 36) + (4 + 8) <= 28 * 7 / 2);
 const _: () = assert!(RESERVATION_LIFETIME_S >= 30);
 const _: () = assert!(RATE_BUCKETS.is_power_of_two());

@@ -14,6 +14,8 @@ pub struct Auth {
     pub secrets: Vec<Secret>,
     /// How long an allocation of time-limited credentials may live in all.
     pub session_max_s: u32,
+    /// Offers SHA-256 for passwords, and names that are hashed.
+    pub password_algorithms: bool,
     /// Relays for everybody. For closed networks and tests.
     pub open_relay: bool,
 }
@@ -34,6 +36,7 @@ impl Default for Auth {
             users: Vec::new(),
             secrets: Vec::new(),
             session_max_s: 86_400,
+            password_algorithms: true,
             open_relay: false,
         }
     }

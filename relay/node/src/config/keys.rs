@@ -265,6 +265,14 @@ pub const KEYS: &[Key] = &[
         reload: true,
     },
     Key {
+        path: "auth.password_algorithms",
+        meaning: "Offers clients a choice of password algorithms, SHA-256 before MD5, and, where there are no `auth.secrets`, to hash their user name (RFC 8489). Older clients do not notice and go on with MD5; off is for one that stumbles over the offer.",
+        unit: "",
+        kind: Kind::Flag,
+        advice: "true",
+        reload: true,
+    },
+    Key {
         path: "auth.open_relay",
         meaning: "Relays for everybody, without credentials. For closed networks and tests only: anybody can send packets through this host.",
         unit: "",

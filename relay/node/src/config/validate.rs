@@ -18,7 +18,7 @@ const USER_NAME_BYTES_MAX: usize = 508;
 /// RFC 8489 §14.14: SOFTWARE is fewer than 128 characters.
 const SOFTWARE_BYTES_MAX: usize = sterna_turn::limits::SOFTWARE_BYTES_MAX;
 /// Beyond it a 401 has no room for PASSWORD-ALGORITHMS.
-const REALM_BYTES_ADVISED: usize = 12;
+const REALM_BYTES_ADVISED: usize = sterna_turn::limits::REALM_BYTES_WITH_ALGORITHMS_MAX;
 /// Shorter ones can be guessed from one captured message.
 const SECRET_BYTES_ADVISED: usize = 16;
 
@@ -79,8 +79,8 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     }
     if config.turn.realm.len() > REALM_BYTES_ADVISED {
         warnings.push(format!(
-            "turn.realm is longer than {REALM_BYTES_ADVISED} bytes: PASSWORD-ALGORITHMS is left out of 401 answers, \
-             so that they stay within the amplification budget"
+            "turn.realm is longer than {REALM_BYTES_ADVISED} bytes: PASSWORD-ALGORITHMS is left out of 401 answers \
+             over UDP, so that they stay within the amplification budget"
         ));
     }
     warnings

@@ -276,6 +276,16 @@ fn allocations(snapshot: &NodeSnapshot) {
         &["draining"],
         turn(workers, |turn| turn.refused_draining),
     );
+    count(
+        metric::ALLOCATIONS_BY_ALGORITHM,
+        &["md5"],
+        turn(workers, |turn| turn.allocated_md5),
+    );
+    count(
+        metric::ALLOCATIONS_BY_ALGORITHM,
+        &["sha256"],
+        turn(workers, |turn| turn.allocated_sha256),
+    );
     let capped = |turn: &Counters| {
         turn.allocations_refused_total
             + turn.allocations_refused_user

@@ -95,6 +95,7 @@ metrics! {
     REPLY_BYTES = counter "stun_reply_bytes_total" Bytes [] "Bytes of STUN answers.";
     ALLOCATIONS = gauge "turn_allocations_active" Count [] "Allocations that live now.";
     ALLOCATIONS_TOTAL = counter "turn_allocations_total" Count ["result"] "Allocations asked for: made, repeated (a retransmitted request), or refused by a cap or by draining.";
+    ALLOCATIONS_BY_ALGORITHM = counter "turn_allocations_by_password_algorithm_total" Count ["algorithm"] "Allocations made with credentials, by the hash that made the key: sha256 (RFC 8489), or md5 (older clients).";
     ALLOCATIONS_ENDED = counter "turn_allocations_ended_total" Count ["reason"] "Allocations that ended, by reason; docs/METRICS.md lists them.";
     USERS = gauge "turn_users_active" Count [] "Users with at least one allocation.";
     PREFIXES = gauge "turn_prefixes_active" Count [] "Source prefixes (/24, /56) with at least one allocation.";

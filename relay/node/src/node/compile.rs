@@ -54,6 +54,7 @@ pub(super) fn compile(config: &Config, facts: &Facts) -> Result<Arc<ServerConfig
             .iter()
             .map(|secret| secret.expose().into())
             .collect(),
+        password_algorithms: config.auth.password_algorithms,
         open_relay: config.auth.open_relay,
         rfc5766_channels: config.turn.rfc5766_channels,
         nonce_keys: facts.nonce_keys.clone(),

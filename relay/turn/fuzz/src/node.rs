@@ -9,11 +9,12 @@ use std::{
 
 use sterna_stun::{
     attr::{
-        AttributeType, ChannelNumber, Data, EvenPort, Lifetime, Nonce, Realm, RequestedTransport,
-        ReservationToken, Username, XorPeerAddress, XorRelayedAddress,
+        AttributeType, ChannelNumber, Data, EvenPort, Lifetime, Nonce, PasswordAlgorithm,
+        PasswordAlgorithms, Realm, RequestedTransport, ReservationToken, Username, XorPeerAddress,
+        XorRelayedAddress,
     },
-    credentials::long_term_key_md5,
-    integrity::KeyedSha1,
+    credentials::{long_term_key_md5, long_term_key_sha256},
+    integrity::{KeyedSha1, KeyedSha256},
     message::{Class, Message, Method, TransactionId},
     nonce::{NonceKey, NonceKeys},
     writer::{Full, MessageWriter},
@@ -80,7 +81,7 @@ pub struct Node {
     next_port: u32,
     pub replies: Vec<(Client, Vec<u8>)>,
     nonces: [Option<(u64, Vec<u8>)>; 4],
-    macs: [KeyedSha1; 2],
+    macs: [(KeyedSha1, KeyedSha256); 2],
     token: [u8; 8],
     transactions: u64,
     denied: bool,
@@ -103,6 +104,7 @@ impl Node {
             session_max_s: 7200,
             users: Arc::new(Users::new(REALM, [("alice", "a"), ("bob", "b")])),
             secrets: vec!["secret".into()],
+            password_algorithms: true,
             open_relay: false,
             rfc5766_channels: false,
             nonce_keys: NonceKeys::new(NonceKey::new(1, &[7; 32]), None),
@@ -136,7 +138,13 @@ impl Node {
             next_port: 0,
             replies: Vec::new(),
             nonces: Default::default(),
-            macs: ["alice", "bob"].map(|name| long_term_key_md5(name, REALM, &name[..1]).sha1()),
+            macs: ["alice", "bob"].map(|name| {
+                let password = &name[..1];
+                (
+                    long_term_key_md5(name, REALM, password).sha1(),
+                    long_term_key_sha256(name, REALM, password).sha256(),
+                )
+            }),
             token: [0; 8],
             transactions: 0,
             denied: false,
@@ -187,13 +195,21 @@ impl Node {
         ][usize::from(method) % 4];
         let nonce = self.nonce(client);
         let user = usize::from(client) % 2;
-        let (mac, name) = (self.macs[user].clone(), ["alice", "bob"][user]);
+        let ((by_sha1, by_sha256), name) = (self.macs[user].clone(), ["alice", "bob"][user]);
+        // Each user has a client that chooses SHA-256 and one that knows no choice.
+        let chooses = worker_of(client) == 1;
         let packet = self.message(Class::Request, method, |node, writer| {
             node.attributes(writer, attributes)?;
             writer.attr(&Username(name))?;
             writer.attr(&Realm(REALM))?;
             writer.attr(&Nonce(&nonce))?;
-            writer.integrity_sha1(&mac)
+            if chooses {
+                writer.attr(&PasswordAlgorithms::SHA256_MD5)?;
+                writer.attr(&PasswordAlgorithm::SHA256)?;
+                writer.integrity_sha256(&by_sha256)
+            } else {
+                writer.integrity_sha1(&by_sha1)
+            }
         });
         let verdict = self.receive(client, &packet);
         assert_eq!(verdict, Verdict::Handled, "a signed request is answered");
@@ -201,7 +217,15 @@ impl Node {
         let (to, reply) = self.replies.pop().expect("counted");
         assert_eq!(to, self.client(client));
         let answer = Message::parse(&reply).expect("well formed");
-        assert!(mac.verify(&answer).is_ok(), "and the answer is signed");
+        let signed = if chooses {
+            by_sha256.verify(&answer)
+        } else {
+            by_sha1.verify(&answer)
+        };
+        assert!(
+            signed.is_ok(),
+            "and the answer is signed by what was chosen"
+        );
         if let Ok(Some(ReservationToken(token))) = answer.find() {
             self.token = token;
         }

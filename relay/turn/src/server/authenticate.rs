@@ -1,26 +1,34 @@
 //! Who may ask: long-term credentials, static and time-limited (RFC 8489 §9.2).
 //!
-//! The order of checks is RFC 8489 §9.2.4's: no integrity → 401; USERNAME, REALM or NONCE missing
-//! → 400; user unknown or MAC wrong → 401; nonce stale → 438, last. 401 and 438 carry realm and
-//! nonce, 400 carries neither.
+//! The order of checks is RFC 8489 §9.2.4's: no integrity → 401; USERNAME or USERHASH, REALM or
+//! NONCE missing → 400; password algorithms other than those that were offered → 400; user unknown
+//! or MAC wrong → 401; nonce stale → 438, last. 401 and 438 carry realm, nonce and the password
+//! algorithms, 400 carries none of them.
 //!
-//! Nobody is offered PASSWORD-ALGORITHMS or USERHASH: the nonces announce no features.
+//! What a client was offered stands in its nonce, which nobody can change: whoever takes the offer
+//! or a bit of it away on the path makes the nonce stale, and whoever shortens the list makes it
+//! differ (bid-down protection, RFC 8489 §9.2.1).
 
 use std::sync::Arc;
 
 use sterna_stun::{
-    attr::{AttributeType, ErrorCode, Nonce, Realm, Username},
-    credentials::{long_term_key_md5, parse_rest_username, rest_password},
-    integrity::{self, Key, KeyedSha1},
+    attr::{AttributeType, ErrorCode, Nonce, Realm, RequestedTransport, UserHash, Username},
+    credentials::{parse_rest_username, rest_password},
+    integrity::{self, Key},
     message::{Message, Method as StunMethod},
-    nonce::Check,
+    nonce::{Check, Features},
 };
 
 use super::{
     Server,
     respond::{Refusal, Request},
 };
-use crate::{DropReason, Verdict, allocation::Allocation, tick::Tick};
+use crate::{
+    DropReason, Users, Verdict,
+    algorithm::{Algorithm, AnswerMac},
+    allocation::Allocation,
+    tick::Tick,
+};
 
 /// Proof that a request was authenticated, or that nobody needs to be.
 #[derive(Debug)]
@@ -46,12 +54,12 @@ impl Authenticated {
 /// Whose allocation it is, with the key prepared for the next request.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
-    /// USERNAME as it was sent.
+    /// USERNAME as it was sent, or what USERHASH stands for.
     pub(crate) name: Arc<str>,
     /// What quotas are counted by: of a time-limited name the part behind the colon.
     pub(crate) account: Arc<str>,
     pub(crate) kind: CredentialKind,
-    pub(crate) mac: KeyedSha1,
+    pub(crate) mac: AnswerMac,
 }
 
 /// Where a name comes from.
@@ -66,7 +74,7 @@ pub(crate) enum CredentialKind {
 /// Why a request is not authenticated.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// 400: something is missing, or offered by nobody.
+    /// 400: something is missing, or is not what was offered.
     BadRequest { proved: bool },
     /// 401: no credentials, or wrong ones.
     Unauthenticated { proved: bool },
@@ -100,8 +108,9 @@ impl Server {
         // RFC 8489 §9.2.4: "If the message does not contain a MESSAGE-INTEGRITY or
         // MESSAGE-INTEGRITY-SHA256 attribute, the server MUST generate an error response with an
         // error code of 401".
-        let sha256 = message.has(AttributeType::MESSAGE_INTEGRITY_SHA256);
-        if !sha256 && !message.has(AttributeType::MESSAGE_INTEGRITY) {
+        if !message.has(AttributeType::MESSAGE_INTEGRITY_SHA256)
+            && !message.has(AttributeType::MESSAGE_INTEGRITY)
+        {
             return Err(Failure::Unauthenticated { proved: false });
         }
         // RFC 8489 §9.2.4: USERNAME or USERHASH, REALM or NONCE missing: 400.
@@ -109,7 +118,7 @@ impl Server {
         let Ok(Some(nonce)) = nonce else {
             return Err(Failure::BadRequest { proved: false });
         };
-        let fresh = self.is_fresh(now, request, nonce);
+        let (fresh, features) = self.check_nonce(now, request, nonce);
         // With an old nonce it is an error in any case. A flood of those is not worth a single MAC.
         if !fresh && !self.has_answers_left(now, request) {
             return Err(Failure::OverBudget);
@@ -121,24 +130,19 @@ impl Server {
             .ok()
             .flatten()
             .ok_or(bad_request)?;
-        let name = message.find::<Username<'_>>().map_err(|_| bad_request)?;
-        if name.is_none() && !message.has(AttributeType::USERHASH) {
-            return Err(bad_request);
-        }
-        // RFC 8489 §9.2.4: algorithms that are not those which were offered: 400.
-        if message.has(AttributeType::PASSWORD_ALGORITHM)
-            || message.has(AttributeType::PASSWORD_ALGORITHMS)
-        {
-            return Err(bad_request);
-        }
-        let Some(Username(name)) = name else {
-            return Err(unauthenticated);
+        let users = Arc::clone(&self.config.users);
+        let name = shown_name(message, &users, features).ok_or(bad_request)?;
+        // RFC 8489 §9.2.4: the attributes are looked at where the nonce says that they were offered.
+        let algorithm = if features.password_algorithms {
+            Algorithm::chosen(message).ok_or(bad_request)?
+        } else {
+            Algorithm::Unnamed
         };
         if realm.0 != &*self.config.realm {
             return Err(unauthenticated);
         }
         let credentials = self
-            .verify(now, request, message, name, sha256)
+            .verify(now, request, message, name, algorithm)
             .ok_or(unauthenticated)?;
         // RFC 8489 §9.2.4: the nonce is checked last.
         if !fresh {
@@ -158,10 +162,10 @@ impl Server {
         message: &Message<'_>,
         failure: Failure,
     ) -> Result<Verdict, DropReason> {
-        // An Allocate without its one mandatory attribute is 20 bytes: the answer would be four
-        // times as long, and no client is waiting for it.
+        // An Allocate without its one mandatory attribute, or with an empty one, is 20 or 24 bytes:
+        // the answer would be four times as long, and no client is waiting for it.
         if request.method == StunMethod::ALLOCATE
-            && !message.has(AttributeType::REQUESTED_TRANSPORT)
+            && !matches!(message.find::<RequestedTransport>(), Ok(Some(_)))
         {
             return Err(DropReason::NoRequestedTransport);
         }
@@ -220,13 +224,15 @@ impl Server {
             || self.find(client, now).is_some()
     }
 
-    fn is_fresh(&self, now: Tick, request: &Request, nonce: Nonce<'_>) -> bool {
+    /// Tells whether a nonce is good, and what it announces. An old one still says what its client
+    /// was offered; what a forged one says leads to 438 at best.
+    fn check_nonce(&self, now: Tick, request: &Request, nonce: Nonce<'_>) -> (bool, Features) {
         let (client, unix_s) = (&request.client, self.unix_s(now));
         let keys = &self.config.nonce_keys;
-        matches!(
-            keys.check(nonce.0, client.addr, client.server, unix_s),
-            Check::Valid(_)
-        )
+        match keys.check(nonce.0, client.addr, client.server, unix_s) {
+            Check::Valid(features) => (true, features),
+            Check::Stale => (false, Features::of(nonce.0).unwrap_or(Features::NONE)),
+        }
     }
 
     /// A time-limited name makes no allocation once its time is over. The success of one that was
@@ -246,20 +252,24 @@ impl Server {
         now: Tick,
         request: &Request,
         message: &Message<'_>,
-        name: &str,
-        sha256: bool,
+        name: Option<&str>,
+        algorithm: Algorithm,
     ) -> Option<Credentials> {
+        let Some(name) = name else {
+            verify_as_nobody(message);
+            return None;
+        };
         // The maker of a living allocation has its key prepared.
         let index = self.find(&request.client, now);
         let maker = index.and_then(|index| self.allocations[index].credentials.as_ref());
         let maker = maker.filter(|maker| *maker.name == *name);
         if let Some(maker) = maker
-            && !sha256
-            && maker.mac.verify(message).is_ok()
+            && maker.mac.algorithm() == algorithm
+            && maker.mac.is_borne_by(message)
         {
             return Some(maker.clone());
         }
-        let (key, kind) = self.matching_key(message, name)?;
+        let (key, kind) = self.matching_key(message, name, algorithm)?;
         let account = match kind {
             CredentialKind::Static => name,
             CredentialKind::TimeLimited { .. } => account_of(name),
@@ -268,9 +278,10 @@ impl Server {
             name: name.into(),
             account: account.into(),
             kind,
-            mac: key.sha1(),
+            mac: AnswerMac::new(algorithm, &key),
         };
-        // The same name under another key: a secret has been replaced.
+        // The same name under another key: a secret has been replaced, or another algorithm is
+        // liked better. One is kept.
         if maker.is_some()
             && let Some(index) = index
         {
@@ -279,9 +290,14 @@ impl Server {
         Some(credentials)
     }
 
-    fn matching_key(&self, message: &Message<'_>, name: &str) -> Option<(Key, CredentialKind)> {
+    fn matching_key(
+        &self,
+        message: &Message<'_>,
+        name: &str,
+        algorithm: Algorithm,
+    ) -> Option<(Key, CredentialKind)> {
         let verified = |key: &Key| integrity::verify(message, key).is_ok();
-        if let Some(key) = self.config.users.key(name) {
+        if let Some(key) = self.config.users.key(name, algorithm) {
             return verified(key).then(|| (key.clone(), CredentialKind::Static));
         }
         let time_limited = parse_rest_username(name);
@@ -291,17 +307,36 @@ impl Server {
             };
             for secret in &self.config.secrets {
                 let password = rest_password(secret.as_bytes(), name);
-                let key = long_term_key_md5(name, &self.config.realm, &password);
+                let key = algorithm.key(name, &self.config.realm, &password);
                 if verified(&key) {
                     return Some((key, kind));
                 }
             }
         }
-        // An unknown name costs a verification too, so that time does not tell names apart.
-        let nobody = Key::new(&[0; 16]);
-        let _ = verified(&nobody);
+        verify_as_nobody(message);
         None
     }
+}
+
+/// The name that a request shows, or what its hash stands for; none where neither attribute is
+/// there, or where it is malformed. A hash of nobody's name is `Some(None)`.
+fn shown_name<'a>(
+    message: &Message<'a>,
+    users: &'a Users,
+    features: Features,
+) -> Option<Option<&'a str>> {
+    if let Some(Username(name)) = message.find().ok()? {
+        return Some(Some(name));
+    }
+    let UserHash(hash) = message.find().ok()??;
+    // Where it was not offered, nobody is looked up.
+    Some(users.name(&hash).filter(|_| features.username_anonymity))
+}
+
+/// An unknown name costs a verification too, so that time does not tell names apart.
+fn verify_as_nobody(message: &Message<'_>) {
+    let nobody = Key::new(&[0; 16]);
+    let _ = integrity::verify(message, &nobody);
 }
 
 /// The account of a time-limited name; a name that is nothing but a time is its own account.
@@ -312,5 +347,7 @@ fn account_of(name: &str) -> &str {
     }
 }
 
+#[cfg(test)]
+mod algorithm_tests;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     AllocationId, BindToken, Client, Command, DropReason, Event, PortError, RelayPort, Traffic,
+    algorithm::Algorithm,
     allocation::{Allocation, Granted, Rates, Relay},
     channels::Channels,
     limits::{
@@ -331,7 +332,7 @@ impl Server {
         self.clients.insert(client.key(), place);
         self.point_port(port, place);
         self.timers.set(index, expires);
-        self.counters.allocated += 1;
+        self.count_allocated(index);
         self.outbox.event(Event::Allocated {
             id,
             client,
@@ -340,6 +341,16 @@ impl Server {
             lifetime_s,
         });
         self.grant(&wanted.request, index);
+    }
+
+    fn count_allocated(&mut self, index: usize) {
+        self.counters.allocated += 1;
+        let credentials = self.allocations[index].credentials.as_ref();
+        match credentials.map(|credentials| credentials.mac.algorithm()) {
+            None => {}
+            Some(Algorithm::Unnamed | Algorithm::Md5) => self.counters.allocated_md5 += 1,
+            Some(Algorithm::Sha256) => self.counters.allocated_sha256 += 1,
+        }
     }
 
     /// Lets a relay port point at an allocation, or at nobody.

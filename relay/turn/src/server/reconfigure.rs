@@ -7,7 +7,7 @@ use super::{
     Server,
     authenticate::{CredentialKind, Credentials},
 };
-use crate::{EndReason, ServerConfig};
+use crate::{EndReason, ServerConfig, algorithm::AnswerMac};
 
 impl Server {
     pub(super) fn apply(&mut self, config: Arc<ServerConfig>) {
@@ -27,9 +27,11 @@ impl Server {
         for (_, allocation) in &mut self.allocations {
             if let Some(credentials) = &mut allocation.credentials
                 && credentials.kind == CredentialKind::Static
-                && let Some(key) = config.users.key(&credentials.name)
             {
-                credentials.mac = key.sha1();
+                let algorithm = credentials.mac.algorithm();
+                if let Some(key) = config.users.key(&credentials.name, algorithm) {
+                    credentials.mac = AnswerMac::new(algorithm, key);
+                }
             }
         }
     }
@@ -55,7 +57,7 @@ fn may_stay(config: &ServerConfig, credentials: Option<&Credentials>) -> bool {
             name,
             kind: CredentialKind::Static,
             ..
-        }) => config.open_relay || config.users.key(name).is_some(),
+        }) => config.open_relay || config.users.has(name),
         Some(_) => config.open_relay || !config.secrets.is_empty(),
     }
 }

@@ -4,16 +4,17 @@ use std::{collections::VecDeque, net::SocketAddr, ops::Range, sync::Arc};
 
 use sterna_stun::{
     attr::{ErrorCode, Nonce, Realm, Software, UnknownAttributes},
-    integrity::KeyedSha1,
     message::{Class, Message, Method as StunMethod, TransactionId},
-    nonce::Features,
     writer::{Full, MessageWriter},
 };
 
 use super::{Server, authenticate::Credentials};
 use crate::{
-    Client, Command, DropReason, Event, Method, Outcome, RelayPort, limits::REPLY_BYTES_MAX,
-    registry::owners::PortTable, tick::Tick,
+    Client, Command, DropReason, Event, Method, Outcome, RelayPort,
+    algorithm::{self, AnswerMac},
+    limits::REPLY_BYTES_MAX,
+    registry::owners::PortTable,
+    tick::Tick,
 };
 
 /// What an answer has to know of its request.
@@ -108,20 +109,32 @@ impl Server {
         self.count_reply(request, Outcome::Error, len);
     }
 
-    /// Answers 401 or 438: with realm and nonce, so that the client can try (again).
+    /// Answers 401 or 438: with realm, nonce and the choice of password algorithms, so that the
+    /// client can try (again).
     pub(super) fn challenge(&mut self, now: Tick, request: &Request, code: u16) {
         let config = Arc::clone(&self.config);
-        let Client { addr, server, .. } = request.client;
+        let Client {
+            addr,
+            server,
+            transport,
+            ..
+        } = request.client;
+        let features = config.features(transport);
         let nonce = config
             .nonce_keys
-            .issue(addr, server, self.unix_s(now), Features::NONE);
+            .issue(addr, server, self.unix_s(now), features);
         let software = self.software(request, false);
         let len = self
             .outbox
             .write(request, Class::Error, None, software.as_deref(), |writer| {
                 writer.attr(&ErrorCode { code, reason: "" })?;
                 writer.attr(&Realm(&config.realm))?;
-                writer.attr(&Nonce(nonce.as_bytes()))
+                writer.attr(&Nonce(nonce.as_bytes()))?;
+                // RFC 8489 §9.2.4: the attribute and the nonce's bit go together.
+                if features.password_algorithms {
+                    writer.attr(&algorithm::OFFERED)?;
+                }
+                Ok(())
             });
         self.counters.count_error(code);
         self.count_reply(request, Outcome::Error, len);
@@ -219,7 +232,7 @@ impl Outbox {
         &mut self,
         request: &Request,
         class: Class,
-        mac: Option<&KeyedSha1>,
+        mac: Option<&AnswerMac>,
         software: Option<&str>,
         attributes: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), Full>,
     ) -> usize {
@@ -231,7 +244,7 @@ impl Outbox {
                 MessageWriter::new(out, class, request.method, request.transaction_id)?;
             attributes(&mut writer)?;
             software.map_or(Ok(()), |software| writer.attr(&Software(software)))?;
-            mac.map_or(Ok(()), |mac| writer.integrity_sha1(mac))?;
+            mac.map_or(Ok(()), |mac| mac.write(&mut writer))?;
             if request.fingerprint {
                 writer.fingerprint()?;
             }

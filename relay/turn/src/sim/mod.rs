@@ -46,7 +46,15 @@ fn the_runs_reach_what_they_are_meant_to_reach() {
             "too few answers {code}: {tally:?}"
         );
     }
-    for verdict in ["to_peer", "channel", "data_indication", "to_worker"] {
+    for verdict in [
+        "to_peer",
+        "channel",
+        "data_indication",
+        "to_worker",
+        "by_md5",
+        "by_sha256",
+        "by_sha256_under_a_hash",
+    ] {
         assert!(
             tally.verdicts.get(verdict) > Some(&100),
             "too few {verdict}: {tally:?}"

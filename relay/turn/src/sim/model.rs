@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{DropReason, Transport};
+use crate::{DropReason, Transport, testing::Caller};
 
 pub(super) const RELAY_V4: &str = "198.51.100.1";
 pub(super) const RELAY_V6: &str = "2620:5::1";
@@ -41,6 +41,8 @@ pub(super) struct Signature {
     pub(super) right: bool,
     pub(super) nonce: Vec<u8>,
     pub(super) transaction: u64,
+    /// Who can tell whether an answer is signed as it should be.
+    pub(super) caller: Box<Caller>,
 }
 
 /// Data, as its sender means it.

@@ -113,6 +113,8 @@ impl World {
                 caller = caller.over(Transport::Tcp, u32::try_from(index).expect("few"));
             }
             caller.worker = index % usize::from(workers);
+            // Alice and bob both have devices of either kind, which share quotas.
+            caller.modern = index % 4 >= 2;
             Actor {
                 caller,
                 relayed: None,

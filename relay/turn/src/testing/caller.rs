@@ -1,10 +1,14 @@
 //! The client's side: messages, signed or not, and what comes back.
 
 use sterna_stun::{
-    attr::{Attribute, AttributeType, ErrorCode, Nonce, Realm, Username},
-    credentials::long_term_key_md5,
-    integrity::KeyedSha1,
+    attr::{
+        Attribute, AttributeType, ErrorCode, Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm,
+        UserHash, Username,
+    },
+    credentials::{long_term_key_md5, long_term_key_sha256, userhash},
+    integrity::{KeyedSha1, KeyedSha256},
     message::{Class, Message, Method, TransactionId},
+    nonce::Features,
     writer::{Full, MessageWriter},
 };
 
@@ -19,6 +23,10 @@ pub(crate) struct Caller {
     pub(crate) realm: String,
     pub(crate) nonce: Vec<u8>,
     pub(crate) mac: KeyedSha1,
+    /// The key by SHA-256, for the choice where there is one.
+    pub(crate) mac_sha256: KeyedSha256,
+    /// Whether SHA-256 is chosen where it is offered, and the name hashed likewise.
+    pub(crate) modern: bool,
     pub(crate) next_transaction: u64,
     /// Whether requests end with FINGERPRINT.
     pub(crate) fingerprint: bool,
@@ -44,6 +52,8 @@ impl Caller {
             worker: 0,
             name: name.to_owned(),
             mac: long_term_key_md5(name, &realm, password).sha1(),
+            mac_sha256: long_term_key_sha256(name, &realm, password).sha256(),
+            modern: false,
             realm,
             nonce: Vec::new(),
             next_transaction: u64::from(addr.port()) << 32,
@@ -70,6 +80,59 @@ impl Caller {
         self
     }
 
+    /// One who chooses SHA-256 and hides its name, where the nonce says that it may.
+    pub(crate) fn modern(mut self) -> Self {
+        self.modern = true;
+        self
+    }
+
+    /// Goes on under another password.
+    pub(crate) fn set_password(&mut self, password: &str) {
+        self.mac = long_term_key_md5(&self.name, &self.realm, password).sha1();
+        self.mac_sha256 = long_term_key_sha256(&self.name, &self.realm, password).sha256();
+    }
+
+    /// What a modern caller may do, by its nonce.
+    pub(crate) fn features(&self) -> Features {
+        let announced = Features::of(&self.nonce).unwrap_or(Features::NONE);
+        if self.modern {
+            announced
+        } else {
+            Features::NONE
+        }
+    }
+
+    /// Adds credentials, as the nonce wants them, and the MAC.
+    pub(crate) fn sign(&self, writer: &mut MessageWriter<'_>) -> Result<(), Full> {
+        if self.features().username_anonymity {
+            writer.attr(&UserHash(userhash(&self.name, &self.realm)))?;
+        } else {
+            writer.attr(&Username(&self.name))?;
+        }
+        writer.attr(&Realm(&self.realm))?;
+        writer.attr(&Nonce(&self.nonce))?;
+        if self.features().password_algorithms {
+            writer.attr(&PasswordAlgorithms::SHA256_MD5)?;
+            writer.attr(&PasswordAlgorithm::SHA256)?;
+            writer.integrity_sha256(&self.mac_sha256)
+        } else {
+            writer.integrity_sha1(&self.mac)
+        }
+    }
+
+    /// Tells whether an answer bears the MAC that requests with the present nonce lead to, and no
+    /// other.
+    pub(crate) fn is_answered_by(&self, answer: &Answer) -> bool {
+        let message = answer.message();
+        if self.features().password_algorithms {
+            self.mac_sha256.verify(&message).is_ok()
+                && !message.has(AttributeType::MESSAGE_INTEGRITY)
+        } else {
+            self.mac.verify(&message).is_ok()
+                && !message.has(AttributeType::MESSAGE_INTEGRITY_SHA256)
+        }
+    }
+
     pub(crate) fn transaction(&mut self) -> TransactionId {
         self.next_transaction += 1;
         let mut id = [0; 12];
@@ -87,10 +150,7 @@ impl Caller {
         let caller = self.clone();
         message(Class::Request, method, id, |writer| {
             attributes(writer)?;
-            writer.attr(&Username(&caller.name))?;
-            writer.attr(&Realm(&caller.realm))?;
-            writer.attr(&Nonce(&caller.nonce))?;
-            writer.integrity_sha1(&caller.mac)?;
+            caller.sign(writer)?;
             if caller.fingerprint {
                 writer.fingerprint()
             } else {

@@ -69,6 +69,7 @@ pub(crate) fn config() -> ServerConfig {
         session_max_s: 0,
         users: Arc::new(Users::new(realm, [("alice", "alice's"), ("bob", "bob's")])),
         secrets: vec!["north".into(), "south".into()],
+        password_algorithms: true,
         open_relay: false,
         rfc5766_channels: false,
         nonce_keys: NonceKeys::new(NonceKey::new(1, &[7; 32]), None),

@@ -7,7 +7,6 @@ use sterna_stun::{
         AddressFamily, ChannelNumber, Data, EvenPort, Lifetime, RequestedAddressFamily,
         RequestedTransport, ReservationToken, XorPeerAddress,
     },
-    credentials::long_term_key_md5,
     message::Method,
 };
 
@@ -127,20 +126,21 @@ impl World {
         if wrong_name {
             // Somebody who is known, but maybe not here.
             caller.name = "bob".into();
-            caller.mac = long_term_key_md5("bob", &caller.realm, "bob's").sha1();
+            caller.set_password("bob's");
         }
         if wrong_password {
-            caller.mac = long_term_key_md5("alice", &caller.realm, "guessed").sha1();
+            caller.set_password("guessed");
         }
         let bytes = encode(&mut caller, &ask);
         self.actors[index].caller.next_transaction = caller.next_transaction;
-        let by = Signature {
-            name: caller.name,
-            right: !wrong_password,
-            nonce: caller.nonce,
-            transaction: caller.next_transaction,
-        };
         let (from, worker) = (caller.client, caller.worker);
+        let by = Signature {
+            name: caller.name.clone(),
+            right: !wrong_password,
+            nonce: caller.nonce.clone(),
+            transaction: caller.next_transaction,
+            caller: Box::new(caller),
+        };
         self.post(
             Parcel::Request {
                 from,
@@ -200,7 +200,17 @@ impl World {
 
     /// The operator changes the policy, drains, or throws somebody out.
     pub(super) fn operate(&mut self) {
-        match self.below(3) {
+        match self.below(5) {
+            3 => self.node.reconfigure(|config| {
+                config.password_algorithms = !config.password_algorithms;
+            }),
+            4 => self.node.reconfigure(|config| {
+                // Names are hashed while there are no secrets.
+                config.secrets = match config.secrets.is_empty() {
+                    true => vec!["north".into()],
+                    false => Vec::new(),
+                };
+            }),
             0 => {
                 let deny = !self.model.deny_dns;
                 self.node.replace_policy(|policy| {

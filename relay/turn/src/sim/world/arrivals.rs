@@ -1,9 +1,12 @@
 //! What arrives at the node is put to the model, then to the machine, and compared.
 
 use sterna_stun::{
-    attr::{Lifetime, Nonce, ReservationToken, XorRelayedAddress},
+    attr::{
+        AttributeType, Lifetime, Nonce, PasswordAlgorithms, ReservationToken, XorRelayedAddress,
+    },
     data_indication::DataIndication,
     message::Method,
+    nonce::Features,
 };
 
 use super::{Parcel, World, tuple};
@@ -98,6 +101,7 @@ impl World {
             "{ask:?} {by:?}"
         );
         *self.tally.codes.entry(expected).or_default() += 1;
+        self.check_signature(by, &answer);
 
         if let Some(nonce) = answer.find::<Nonce<'_>>() {
             self.model
@@ -121,6 +125,38 @@ impl World {
                 from.transport.is_stream(),
             );
         }
+    }
+
+    /// An answer bears the MAC that its request asked for; one that asks for credentials bears none
+    /// and makes an offer exactly where its nonce says so.
+    fn check_signature(&mut self, by: &Signature, answer: &Answer) {
+        let types = answer.types();
+        let Some(Nonce(nonce)) = answer.find() else {
+            assert!(by.caller.is_answered_by(answer), "{by:?} {types:?}");
+            let kind = match by.caller.features() {
+                Features::NONE => "by_md5",
+                Features {
+                    password_algorithms: false,
+                    ..
+                } => "by_md5_under_a_hash",
+                Features {
+                    username_anonymity: false,
+                    ..
+                } => "by_sha256",
+                _ => "by_sha256_under_a_hash",
+            };
+            *self.tally.verdicts.entry(kind).or_default() += 1;
+            return;
+        };
+        assert!(!types.contains(&AttributeType::MESSAGE_INTEGRITY));
+        assert!(!types.contains(&AttributeType::MESSAGE_INTEGRITY_SHA256));
+        let features = Features::of(nonce).expect("a cookie");
+        assert_eq!(
+            answer.find::<PasswordAlgorithms<'_>>(),
+            features
+                .password_algorithms
+                .then_some(PasswordAlgorithms::SHA256_MD5)
+        );
     }
 
     fn answer_arrives(&mut self, client: usize, answer: &Answer) {
