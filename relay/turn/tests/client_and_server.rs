@@ -208,6 +208,7 @@ fn server_config(now: Instant) -> ServerConfig {
         session_max_s: 0,
         users: Arc::new(Users::new("sterna.test", [("alice", "secret")])),
         secrets: Vec::new(),
+        password_algorithms: true,
         open_relay: false,
         rfc5766_channels: false,
         nonce_keys: NonceKeys::new(NonceKey::new(1, &[3; 32]), None),

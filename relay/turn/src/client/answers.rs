@@ -8,6 +8,7 @@ use sterna_stun::attr::{
 use sterna_stun::message::{Class, Message};
 
 use super::TurnClient;
+use super::auth;
 use super::config::AllocateOptions;
 use super::data;
 use super::event::{Allocated, ClientError, EndReason, Event, Ignored, Received};
@@ -40,8 +41,7 @@ impl TurnClient {
             Class::Error => Some(error_code(message)),
             _ => None,
         };
-        let must_prove = self.pending[index].signed && code.is_none_or(must_be_proven);
-        if must_prove && !self.auth.verify(message) {
+        if !self.is_credible(&self.pending[index], code, message) {
             return Received::Ignored(Ignored::Unproven);
         }
         let transaction = self.pending.swap_remove(index);
@@ -51,6 +51,34 @@ impl TurnClient {
         }
         self.settle();
         Received::Answer
+    }
+
+    /// Whether an answer may be believed (RFC 8489 §9.2.5).
+    fn is_credible(
+        &self,
+        transaction: &Transaction,
+        code: Option<u16>,
+        message: &Message<'_>,
+    ) -> bool {
+        if matches!(code, Some(401 | 438)) {
+            return true;
+        }
+        // "if the NONCE attribute starts with the "nonce cookie" with the STUN Security Feature
+        // "Password algorithms" bit set to 1 but PASSWORD-ALGORITHMS is not present, the response
+        // MUST be ignored."
+        if auth::lacks_its_offer(message) {
+            return false;
+        }
+        match &transaction.signed {
+            Some(challenge) => !code.is_none_or(must_be_proven) || challenge.is_proven(message),
+            // A 400 without integrity "MUST be discarded, as if it were never received", also one
+            // to the first request.
+            None => {
+                let unsigned =
+                    !transaction.request.is_authenticated() || !self.auth.has_credentials();
+                code != Some(400) || unsigned
+            }
+        }
     }
 
     fn succeeded(&mut self, now: Instant, request: Request, message: &Message<'_>) {
@@ -141,7 +169,7 @@ impl TurnClient {
         } = transaction;
         let again = match code {
             // RFC 8489 §9.2.5: a 401 to a request that carried these credentials ends the attempt.
-            401 if signed => Err(ClientError::Unauthorized),
+            401 if signed.is_some() => Err(ClientError::Unauthorized),
             401 => self.auth.adopt(message).map(|()| stale_nonces),
             438 if stale_nonces >= STALE_NONCES_MAX => Err(ClientError::StaleNonces),
             438 => self.auth.adopt(message).map(|()| stale_nonces + 1),
@@ -225,7 +253,8 @@ fn error_code(message: &Message<'_>) -> u16 {
 }
 
 /// Whether an error answer to a signed request must itself be signed. The checks that lead to these
-/// four come before the server knows the user's key (RFC 8489 §6.3.1 and §9.2.4).
+/// three come before the server knows the user's key (RFC 8489 §6.3.1 and §9.2.4), as do those that
+/// lead to 400; but a 400 that is not signed is to be discarded (§9.2.5).
 fn must_be_proven(code: u16) -> bool {
-    !matches!(code, 400 | 401 | 420 | 438)
+    !matches!(code, 401 | 420 | 438)
 }

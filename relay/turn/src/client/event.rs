@@ -105,7 +105,8 @@ pub enum Ignored {
     Malformed,
     /// An answer to nothing that is waiting: a late or repeated one, or a forgery.
     UnknownTransaction,
-    /// An answer that should prove itself by MESSAGE-INTEGRITY and does not (RFC 8489 §9.2.5).
+    /// An answer that should prove itself by the MAC that its request asked for and does not, or
+    /// whose nonce announces an offer that is missing (RFC 8489 §9.2.5).
     Unproven,
     /// ChannelData of a channel that is not bound (RFC 8656 §12.6).
     UnknownChannel,
@@ -130,6 +131,15 @@ pub enum ClientError {
     /// The server does not accept the credentials.
     #[error("the server does not accept the user name or the password (401)")]
     Unauthorized,
+    /// The server's nonce announces password algorithms and the answer names none.
+    #[error(
+        "the server's offer of password algorithms is missing although its nonce announces it; \
+         somebody on the path may have removed it"
+    )]
+    BidDown,
+    /// None of the server's password algorithms is known here.
+    #[error("the server offers neither SHA-256 nor MD5 for passwords")]
+    NoPasswordAlgorithm,
     /// The server calls each of its own fresh nonces stale.
     #[error("the server keeps calling fresh nonces stale (438)")]
     StaleNonces,

@@ -22,8 +22,8 @@ pub const PEERS_PER_REQUEST_MAX: usize = 32;
 /// stale will not find the next one good.
 pub const STALE_NONCES_MAX: u8 = 3;
 
-/// Largest request: 513 bytes each of user name, realm and nonce at most, and
-/// [`PEERS_PER_REQUEST_MAX`] addresses.
+/// Largest request: 513 bytes each of user name, realm and nonce at most,
+/// [`PEERS_PER_REQUEST_MAX`] addresses, two password algorithms, the choice and the MAC.
 pub const REQUEST_BYTES_MAX: usize = 2560;
 
 /// Lifetime of a permission (RFC 8656 §9), which a ChannelBind installs or refreshes as well.
@@ -37,4 +37,4 @@ pub const REFRESH_AHEAD: Duration = Duration::from_secs(60);
 pub const UPKEEP_PAUSE: Duration = Duration::from_secs(1);
 
 const _: () = assert!(PERMISSION_LIFETIME.as_secs() > 2 * REFRESH_AHEAD.as_secs());
-const _: () = assert!(REQUEST_BYTES_MAX >= 3 * 520 + PEERS_PER_REQUEST_MAX * 24 + 64);
+const _: () = assert!(REQUEST_BYTES_MAX >= 3 * 520 + PEERS_PER_REQUEST_MAX * 24 + 20 + 12 + 8 + 36);

@@ -21,8 +21,8 @@
 //! After any call that takes `now`, drain [`TurnClient::poll_transmit`] and
 //! [`TurnClient::poll_event`], then read [`TurnClient::poll_timeout`].
 //!
-//! Requests are repeated by RFC 8489 §6.2.1; the first 401 teaches the client realm and nonce, and
-//! a 438 a new nonce; both repeat the request at once. Allocation, permissions and channels are
+//! Requests are repeated by RFC 8489 §6.2.1; the first 401 teaches the client realm, nonce and
+//! password algorithm, and a 438 a new nonce; both repeat the request at once. Allocation, permissions and channels are
 //! refreshed before they end, for as long as `handle_timeout` is called.
 
 mod answers;
@@ -54,7 +54,7 @@ pub use data::Prefix;
 pub use event::{Allocated, Carrier, ClientError, EndReason, Event, Ignored, Received};
 pub use request::Request;
 
-use auth::Auth;
+use auth::{Auth, Challenge};
 use limits::{PEERS_PER_REQUEST_MAX, PENDING_REQUESTS_MAX, REQUEST_BYTES_MAX};
 use transaction::{Schedule, Transaction};
 use upkeep::{Allocation, Upkeep};
@@ -249,8 +249,9 @@ impl TurnClient {
             return Err(ClientError::Busy);
         }
         let id = TransactionId(self.rng.random());
-        let signed = request.is_authenticated() && self.auth.is_ready();
-        let bytes = self.encode(id, &request, signed)?;
+        let challenge = self.auth.challenge();
+        let signed = challenge.filter(|_| request.is_authenticated());
+        let bytes = encode(id, &request, signed.as_deref())?;
         let schedule = Schedule::new(now, self.config.link, &self.config.timers);
         self.pending.push(Transaction::new(
             id,
@@ -264,36 +265,34 @@ impl TurnClient {
         Ok(())
     }
 
-    fn encode(
-        &self,
-        id: TransactionId,
-        request: &Request,
-        signed: bool,
-    ) -> Result<Box<[u8]>, ClientError> {
-        let mut bytes = [0; REQUEST_BYTES_MAX];
-        let written = self.write(id, request, signed, &mut bytes);
-        let len = written.map_err(|Full| ClientError::TooLong)?;
-        Ok(bytes[..len].into())
-    }
-
-    fn write(
-        &self,
-        id: TransactionId,
-        request: &Request,
-        signed: bool,
-        out: &mut [u8],
-    ) -> Result<usize, Full> {
-        let mut writer = MessageWriter::new(out, Class::Request, request.method(), id)?;
-        request.write(&mut writer)?;
-        if signed {
-            self.auth.sign(&mut writer)?;
-        }
-        Ok(writer.finish())
-    }
-
     fn settle(&mut self) {
         let allocation = self.allocation.as_ref().map(Allocation::deadline);
         let requests = self.pending.iter().map(Transaction::deadline);
         self.deadline = requests.chain(allocation).min();
     }
+}
+
+fn encode(
+    id: TransactionId,
+    request: &Request,
+    challenge: Option<&Challenge>,
+) -> Result<Box<[u8]>, ClientError> {
+    let mut bytes = [0; REQUEST_BYTES_MAX];
+    let written = write(id, request, challenge, &mut bytes);
+    let len = written.map_err(|Full| ClientError::TooLong)?;
+    Ok(bytes[..len].into())
+}
+
+fn write(
+    id: TransactionId,
+    request: &Request,
+    challenge: Option<&Challenge>,
+    out: &mut [u8],
+) -> Result<usize, Full> {
+    let mut writer = MessageWriter::new(out, Class::Request, request.method(), id)?;
+    request.write(&mut writer)?;
+    if let Some(challenge) = challenge {
+        challenge.sign(&mut writer)?;
+    }
+    Ok(writer.finish())
 }

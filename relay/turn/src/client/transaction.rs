@@ -1,9 +1,11 @@
 //! One request in flight, and when it is sent again (RFC 8489 §6.2).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sterna_stun::message::TransactionId;
 
+use super::auth::Challenge;
 use super::config::{Link, Timers};
 use super::request::Request;
 
@@ -14,8 +16,8 @@ pub(super) struct Transaction {
     pub(super) request: Request,
     /// The bytes as sent: a repetition is the same message, bit for bit.
     pub(super) bytes: Box<[u8]>,
-    /// Whether it carried credentials: its answer then has to prove itself.
-    pub(super) signed: bool,
+    /// What it was signed with, if it was: its answer then has to prove itself by the same.
+    pub(super) signed: Option<Arc<Challenge>>,
     /// 438 answers that led to this request.
     pub(super) stale_nonces: u8,
     schedule: Schedule,
@@ -26,7 +28,7 @@ impl Transaction {
         id: TransactionId,
         request: Request,
         bytes: Box<[u8]>,
-        signed: bool,
+        signed: Option<Arc<Challenge>>,
         stale_nonces: u8,
         schedule: Schedule,
     ) -> Self {

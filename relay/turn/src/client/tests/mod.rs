@@ -16,6 +16,7 @@ use sterna_stun::writer::MessageWriter;
 
 use super::*;
 
+mod algorithms;
 mod data;
 mod exchange;
 mod upkeep;
