@@ -426,6 +426,7 @@ fn config(now: Instant, listener: SocketAddr) -> ServerConfig {
         realm: "bench".into(),
         software: "".into(),
         listeners: vec![listener],
+        discovery: Vec::new(),
         relay_addresses,
         external_addresses: Vec::new(),
         relay_ports: 49_152..=65_535,

@@ -14,12 +14,15 @@ use sterna_io::sim::{Endpoint, Faults, Network, SimEngine};
 use sterna_io::{Config, Engine};
 use sterna_relay::mailbox::{Control, Mailboxes, mailbox};
 use sterna_relay::worker::Worker;
+use sterna_stun::attr::{OtherAddress, ResponseOrigin};
+use sterna_stun::message::Message;
 use sterna_stun::nonce::{NonceKey, NonceKeys};
 use sterna_turn::client::{
     AllocateOptions, ClientConfig, Credentials, Event, Link, Received, TurnClient,
 };
 use sterna_turn::{
-    Epoch, Limits, Policy, PolicyConfig, Registry, Server, ServerConfig, Users, WorkerId,
+    Discovery, DiscoverySocket, Epoch, Limits, Policy, PolicyConfig, Registry, Server,
+    ServerConfig, Users, WorkerId,
 };
 
 const WORKERS: u8 = 3;
@@ -226,6 +229,7 @@ fn server_config(listeners: &[SocketAddr], now: Instant) -> ServerConfig {
         realm: "sterna".into(),
         software: "Sterna".into(),
         listeners: listeners.to_vec(),
+        discovery: Vec::new(),
         relay_addresses: Vec::new(),
         external_addresses: Vec::new(),
         relay_ports: 49_152..=65_535,
@@ -381,4 +385,79 @@ async fn a_worker_that_drains_refuses_and_one_that_serves_again_takes() {
         .await
         .unwrap();
     node.connect(&mut devices);
+}
+
+/// One worker with the four sockets of discovery: the answer leaves by the one that the client asked
+/// for, and the client is told what it is.
+#[test]
+fn a_change_request_is_answered_by_another_listener_of_the_worker() {
+    let network = Network::new(1);
+    let bind = |ip: [u8; 4], port: u16| UdpSocket::bind((Ipv4Addr::from(ip), port)).unwrap();
+    // Two ports that are free on both addresses.
+    let sockets = (0..100).find_map(|_| {
+        let mut sockets = vec![bind([127, 0, 0, 1], 0), bind([127, 0, 0, 1], 0)];
+        for at in 0..2 {
+            let port = sockets[at].local_addr().unwrap().port();
+            sockets.push(UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 2), port)).ok()?);
+        }
+        Some(sockets)
+    });
+    let sockets = sockets.expect("free ports");
+    let addrs: Vec<SocketAddr> = sockets.iter().map(|of| of.local_addr().unwrap()).collect();
+    let mut config = server_config(&addrs, network.now());
+    config.discovery = vec![Discovery::new([0, 1, 2, 3].map(|route: u32| {
+        let local = addrs[route as usize];
+        DiscoverySocket {
+            route,
+            local,
+            public: local,
+        }
+    }))];
+    let io = Config {
+        buffers: 8,
+        gro: false,
+        relay_sockets_max: 8,
+        ..Config::default()
+    };
+    let engine = network.engine(io).unwrap();
+    let (mailbox, inbox) = mailbox(engine.waker());
+    let mut worker = Worker::new(
+        WorkerId(0),
+        engine,
+        Server::new(
+            network.now(),
+            WorkerId(0),
+            Arc::new(config),
+            Arc::new(Registry::new()),
+            [0; 32],
+        ),
+        inbox,
+        Mailboxes::new(vec![mailbox]),
+        Arc::default(),
+        sockets,
+    )
+    .unwrap();
+
+    let client = network.endpoint("192.0.2.1:4000".parse().unwrap());
+    for to in 0..4 {
+        for flags in 0..4_usize {
+            // RFC 5780 §7.2: bit 2 changes the address, bit 1 the port.
+            let mut request = vec![0, 1, 0, 8, 0x21, 0x12, 0xA4, 0x42];
+            request.extend([7; 12]);
+            request.extend([0, 3, 0, 4, 0, 0, 0, u8::try_from(flags << 1).unwrap()]);
+            client.send(addrs[to], &request);
+            let answer = (0..100).find_map(|_| {
+                network.advance(Duration::from_millis(5));
+                worker.step().unwrap();
+                client.receive()
+            });
+            let answer = answer.expect("an answer");
+            assert_eq!(answer.from, addrs[to ^ flags]);
+            let message = Message::parse(&answer.bytes).unwrap();
+            let origin = message.find::<ResponseOrigin>().unwrap();
+            assert_eq!(origin, Some(ResponseOrigin(addrs[to ^ flags])));
+            let other = message.find::<OtherAddress>().unwrap();
+            assert_eq!(other, Some(OtherAddress(addrs[to ^ 3])));
+        }
+    }
 }

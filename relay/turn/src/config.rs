@@ -10,7 +10,7 @@ use std::{
 use sterna_stun::nonce::{Features, NonceKeys};
 
 use crate::{
-    Limits, Policy, Transport, Users,
+    Discovery, Limits, Policy, Transport, Users,
     limits::{
         LIFETIME_DEFAULT_S, REALM_BYTES_MAX, REALM_BYTES_WITH_ALGORITHMS_MAX, SOFTWARE_BYTES_MAX,
     },
@@ -25,6 +25,8 @@ pub struct ServerConfig {
     pub software: Box<str>,
     /// Every address and port that TURN is served on.
     pub listeners: Vec<SocketAddr>,
+    /// Where NAT behaviour discovery is served, at most one a family; empty: nowhere.
+    pub discovery: Vec<Discovery>,
     /// The addresses that relay sockets are opened on; empty: those of `listeners`.
     pub relay_addresses: Vec<IpAddr>,
     /// Internal and public forms of relay addresses, where they differ.

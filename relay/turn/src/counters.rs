@@ -143,6 +143,12 @@ pub struct Counters {
     pub new_peers_refused: u64,
     /// Requests for an allocation while the node drains.
     pub refused_draining: u64,
+    /// Bindings answered from another address or port (CHANGE-REQUEST).
+    pub discovery_changed: u64,
+    /// Bindings answered to another port of the client (RESPONSE-PORT).
+    pub discovery_redirected: u64,
+    /// Bindings answered with PADDING.
+    pub discovery_padded: u64,
 }
 
 /// An array of its own type, since `Default` stops at 32 elements.

@@ -77,8 +77,15 @@ pub const RATE_BUCKETS: usize = 1 << 16;
 pub const RATE_BUCKET_BYTES: usize = 8;
 /// Rate limiters of one worker: of strangers, and of failed credentials.
 pub const RATE_LIMITERS: usize = 2;
+/// The longest answer without PADDING: it stays within the smallest IPv6 MTU.
+pub const ANSWER_BYTES_MAX: usize = 1280;
+/// The longest PADDING of an answer (RFC 5780 §6.1): the MTU of most interfaces, and never more
+/// than the request brought.
+pub const PADDING_BYTES_MAX: usize = 1500;
 /// The longest answer that the machine writes.
-pub const REPLY_BYTES_MAX: usize = 1280;
+pub const REPLY_BYTES_MAX: usize = ANSWER_BYTES_MAX + 4 + PADDING_BYTES_MAX;
+/// The lowest RESPONSE-PORT that is answered to (RFC 5780 §7.5): services listen below.
+pub const RESPONSE_PORT_MIN: u16 = 1024;
 /// The longest realm with which a 401 to the smallest Allocate stays within 3.5 times its size.
 pub const REALM_BYTES_MAX: usize = 24;
 /// The longest realm that leaves room for PASSWORD-ALGORITHMS in such a 401.

@@ -201,6 +201,7 @@ fn server_config(now: Instant) -> ServerConfig {
         realm: "sterna.test".into(),
         software: "".into(),
         listeners,
+        discovery: Vec::new(),
         relay_addresses: Vec::new(),
         external_addresses: Vec::new(),
         relay_ports: 49_152..=65_535,

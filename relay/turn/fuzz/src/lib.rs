@@ -8,7 +8,7 @@ mod script;
 use std::time::Duration;
 
 use sterna_stun::{
-    attr::XorMappedAddress,
+    attr::{AttributeType, XorMappedAddress},
     message::{Class, Message, Method},
 };
 use sterna_turn::{Transport, Verdict};
@@ -32,7 +32,10 @@ pub fn unauthenticated(bytes: &[u8]) {
         );
         assert!(node.replies.len() <= 1, "one packet, one answer");
         for (to, reply) in node.replies.drain(..) {
-            assert_eq!(to, client);
+            // RFC 5780: another listener and another port of the client, never another host.
+            assert_eq!(to.transport, client.transport);
+            assert_eq!(to.addr.ip(), client.addr.ip());
+            assert!(to == client || is_of_discovery(&reply));
             let budget = budget(packet, &reply);
             let within = reply.len() * 10 <= packet.len() * budget;
             assert!(
@@ -60,12 +63,21 @@ fn budget(packet: &[u8], reply: &[u8]) -> usize {
                 .find::<XorMappedAddress>()
                 .expect("ok")
                 .expect("there");
-            if mapped.0.is_ipv4() { 16 } else { 22 }
+            match (mapped.0.is_ipv4(), is_of_discovery(reply)) {
+                (true, false) => 16,
+                (false, false) => 22,
+                (true, true) => 36,
+                (false, true) => 50,
+            }
         }
         (Method::BINDING, _) => 22,
         (Method::ALLOCATE, _) => 35,
         _ => 50,
     }
+}
+
+fn is_of_discovery(reply: &[u8]) -> bool {
+    Message::parse(reply).is_ok_and(|answer| answer.has(AttributeType::OTHER_ADDRESS))
 }
 
 /// A whole node under clients with credentials: whatever they ask for and send, in whatever order,

@@ -20,8 +20,9 @@ use sterna_stun::{
     writer::{Full, MessageWriter},
 };
 use sterna_turn::{
-    Client, Command, Epoch, Limits, Policy, PolicyConfig, PortError, Registry, RelayPort, Revoke,
-    Server, ServerConfig, Transport, Users, Verdict, WorkerId, limits::REPLY_BYTES_MAX,
+    Client, Command, Discovery, DiscoverySocket, Epoch, Limits, Policy, PolicyConfig, PortError,
+    Registry, RelayPort, Revoke, Server, ServerConfig, Transport, Users, Verdict, WorkerId,
+    limits::REPLY_BYTES_MAX,
 };
 
 use super::forbidden::is_forbidden;
@@ -97,6 +98,7 @@ impl Node {
         let config = ServerConfig {
             realm: REALM.into(),
             software: "Sterna".into(),
+            discovery: discovery(),
             relay_addresses: Vec::new(),
             external_addresses: Vec::new(),
             relay_ports: 50_000..=50_009,
@@ -504,6 +506,29 @@ impl Node {
         self.ports.insert(port, (worker, addr));
         port
     }
+}
+
+/// Clients 1 and 2 have sent to a listener with behaviour discovery, client 0 has not.
+fn discovery() -> Vec<Discovery> {
+    let set = |primary: &str, alternate: &str, routes: [u32; 4]| {
+        let addresses = Discovery::addresses(
+            primary.parse().expect("an address"),
+            alternate.parse().expect("an address"),
+        );
+        let mut sockets = routes.into_iter().zip(addresses);
+        Discovery::new([(); 4].map(|()| {
+            let (route, local) = sockets.next().expect("four");
+            DiscoverySocket {
+                route,
+                local,
+                public: local,
+            }
+        }))
+    };
+    vec![
+        set("198.51.100.1:3478", "198.51.100.2:3479", [1, 11, 12, 13]),
+        set("[2620:5::1]:3478", "[2620:5::2]:3479", [2, 21, 22, 23]),
+    ]
 }
 
 fn worker_of(client: u8) -> usize {

@@ -18,7 +18,10 @@ impl Server {
         request: &Request,
         message: &Message<'_>,
     ) -> Result<Verdict, DropReason> {
-        let unknown = message.unknown_required(|type_| known::is_known(request.method, type_));
+        let discovers = self.discovers(&request.client);
+        let unknown = message.unknown_required(|type_| {
+            known::is_known(request.method, type_) || (discovers && known::is_of_discovery(type_))
+        });
         if message.class() == Class::Indication {
             // RFC 8489 §6.3.2: an indication is never answered; this one keeps a NAT's mapping.
             if !unknown.is_empty() {
@@ -29,11 +32,13 @@ impl Server {
             return Ok(Verdict::Handled);
         }
         self.may_answer(now, request, false)?;
-        if unknown.is_empty() {
+        if !unknown.is_empty() {
+            self.refuse(request, None, &Refusal::Unknown(unknown));
+        } else if discovers {
+            self.discover(request, message);
+        } else {
             let mapped = XorMappedAddress(request.client.addr);
             self.succeed(request, None, |writer| writer.attr(&mapped));
-        } else {
-            self.refuse(request, None, &Refusal::Unknown(unknown));
         }
         Ok(Verdict::Handled)
     }

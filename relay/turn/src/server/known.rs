@@ -7,7 +7,8 @@ use sterna_stun::{attr::AttributeType, message::Method};
 /// What is understood and out of place is ignored (RFC 8489 §6.3).
 pub(super) fn is_known(method: Method, type_: AttributeType) -> bool {
     match type_ {
-        // RFC 5780 and RFC 6062 are not served: a client that asks for them has to learn it.
+        // Of RFC 5780: see `is_of_discovery`. RFC 6062 and RFC 7635 are not served: a client that
+        // asks for them has to learn it.
         AttributeType::CHANGE_REQUEST
         | AttributeType::PADDING
         | AttributeType::RESPONSE_PORT
@@ -19,4 +20,13 @@ pub(super) fn is_known(method: Method, type_: AttributeType) -> bool {
         AttributeType(0x0010) => true,
         _ => type_.is_known(),
     }
+}
+
+/// Tells whether a Binding with this attribute is understood where discovery is served (RFC 5780
+/// §7).
+pub(super) fn is_of_discovery(type_: AttributeType) -> bool {
+    matches!(
+        type_,
+        AttributeType::CHANGE_REQUEST | AttributeType::PADDING | AttributeType::RESPONSE_PORT
+    )
 }

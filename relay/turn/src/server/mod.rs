@@ -5,6 +5,7 @@
 //! | who may ask | `authenticate` |
 //! | Allocate, and opening its socket | `allocate`, `bind_port` |
 //! | Refresh, CreatePermission, ChannelBind, Binding | a file each |
+//! | Binding where NAT behaviour discovery is served | `discover` |
 //! | Send indications | `indication` |
 //! | data both ways, also from client to client | `forward` |
 //! | answers | `respond` |
@@ -17,6 +18,7 @@ mod binding;
 mod candidates;
 mod channel_bind;
 mod create_permission;
+mod discover;
 mod end;
 mod forward;
 mod indication;

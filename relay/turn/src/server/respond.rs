@@ -12,7 +12,7 @@ use super::{Server, authenticate::Credentials};
 use crate::{
     Client, Command, DropReason, Event, Method, Outcome, RelayPort,
     algorithm::{self, AnswerMac},
-    limits::REPLY_BYTES_MAX,
+    limits::ANSWER_BYTES_MAX,
     registry::owners::PortTable,
     tick::Tick,
 };
@@ -25,6 +25,8 @@ pub(crate) struct Request {
     pub(super) transaction_id: TransactionId,
     /// The request had a FINGERPRINT, so the answer has one (RFC 8489 §7.3).
     fingerprint: bool,
+    /// How many bytes the answer may take: more than usual for PADDING only.
+    pub(super) room: usize,
 }
 
 impl Request {
@@ -34,6 +36,7 @@ impl Request {
             method: message.method(),
             transaction_id: message.transaction_id(),
             fingerprint,
+            room: ANSWER_BYTES_MAX,
         }
     }
 }
@@ -237,7 +240,7 @@ impl Outbox {
         attributes: impl FnOnce(&mut MessageWriter<'_>) -> Result<(), Full>,
     ) -> usize {
         let start = self.bytes.len();
-        self.bytes.resize(start + REPLY_BYTES_MAX, 0);
+        self.bytes.resize(start + request.room, 0);
         let out = &mut self.bytes[start..];
         let write = || -> Result<usize, Full> {
             let mut writer =
@@ -250,7 +253,7 @@ impl Outbox {
             }
             Ok(writer.finish())
         };
-        let len = write().expect("invariant: REPLY_BYTES_MAX holds every answer");
+        let len = write().expect("invariant: an answer fits into the room that it is given");
         self.bytes.truncate(start + len);
         self.queue
             .push_back(Queued::Reply(request.client, start..start + len));

@@ -62,6 +62,7 @@ pub(crate) fn config() -> ServerConfig {
         realm: realm.into(),
         software: "Sterna".into(),
         listeners,
+        discovery: Vec::new(),
         relay_addresses: Vec::new(),
         external_addresses: Vec::new(),
         relay_ports: 49_152..=65_535,
