@@ -15,8 +15,8 @@ pub const CONTROL_LETTERS_MAX: usize = 64;
 /// Letters of one kind that a worker handles before it looks at its sockets again.
 pub const LETTERS_PER_TURN_MAX: usize = 128;
 
-/// The longest reply of the machine: a STUN message that stays within the smallest IPv6 MTU.
-pub const REPLY_BYTES_MAX: usize = 1280;
+/// The longest reply of the machine.
+pub const REPLY_BYTES_MAX: usize = sterna_turn::limits::REPLY_BYTES_MAX;
 
 /// How long a worker may take to answer a control letter before the admin side gives up on it.
 pub const CONTROL_ANSWER_MAX: Duration = Duration::from_secs(2);

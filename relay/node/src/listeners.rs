@@ -116,12 +116,18 @@ pub struct UdpListeners {
 }
 
 const KEY: &str = "turn.listen";
+const ALTERNATE_KEY: &str = "turn.alternate_listen";
 
-/// Binds every address of `listen`, wildcards expanded, once for each of `workers` workers.
+/// Binds every address of `listen`, wildcards expanded, and those of `discovery` that are not among
+/// them, once for each of `workers` workers.
 ///
 /// # Errors
 /// [`ListenError`] for the first address that cannot be had.
-pub fn bind_udp(listen: &[SocketAddr], workers: usize) -> Result<UdpListeners, ListenError> {
+pub fn bind_udp(
+    listen: &[SocketAddr],
+    discovery: &[[SocketAddr; 4]],
+    workers: usize,
+) -> Result<UdpListeners, ListenError> {
     let mut listeners = UdpListeners {
         addrs: Vec::new(),
         sockets: (0..workers).map(|_| Vec::new()).collect(),
@@ -133,7 +139,12 @@ pub fn bind_udp(listen: &[SocketAddr], workers: usize) -> Result<UdpListeners, L
             let mut addr = configured;
             addr.set_ip(ip);
             addr.set_port(port);
-            port = bind_group(addr, &mut listeners)?;
+            port = bind_group(addr, KEY, &mut listeners)?;
+        }
+    }
+    for &addr in discovery.as_flattened() {
+        if !listeners.addrs.contains(&addr) {
+            bind_group(addr, ALTERNATE_KEY, &mut listeners)?;
         }
     }
     if listeners.addrs.is_empty() {
@@ -151,7 +162,7 @@ pub fn bind_udp_late(addr: SocketAddr, workers: usize) -> Result<Vec<UdpSocket>,
         addrs: Vec::new(),
         sockets: (0..workers).map(|_| Vec::new()).collect(),
     };
-    bind_group(addr, &mut listeners)?;
+    bind_group(addr, KEY, &mut listeners)?;
     Ok(listeners.sockets.into_iter().flatten().collect())
 }
 
@@ -185,8 +196,12 @@ fn is_link_local(ip: IpAddr) -> bool {
 }
 
 /// Binds one SO_REUSEPORT group and returns its port.
-fn bind_group(mut addr: SocketAddr, listeners: &mut UdpListeners) -> Result<u16, ListenError> {
-    let refused = |addr, source| ListenError::from_io("udp", addr, KEY, source);
+fn bind_group(
+    mut addr: SocketAddr,
+    key: &'static str,
+    listeners: &mut UdpListeners,
+) -> Result<u16, ListenError> {
+    let refused = |addr, source| ListenError::from_io("udp", addr, key, source);
     // A first bind without SO_REUSEPORT finds out whether another process of ours is on the port:
     // with it, both would silently share the packets.
     let alone = bind_alone(addr).map_err(|error| refused(addr, error))?;
@@ -239,6 +254,7 @@ mod tests {
     fn every_worker_has_a_socket_on_every_address() {
         let listeners = bind_udp(
             &["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()],
+            &[],
             3,
         )
         .unwrap();
@@ -254,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_wildcard_is_one_listener_a_local_address_on_one_port() {
-        let listeners = bind_udp(&["0.0.0.0:0".parse().unwrap()], 1).unwrap();
+        let listeners = bind_udp(&["0.0.0.0:0".parse().unwrap()], &[], 1).unwrap();
         assert!(listeners.addrs.iter().any(|addr| addr.ip().is_loopback()));
         assert!(
             listeners
@@ -266,8 +282,8 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named_and_another_is_suggested() {
-        let first = bind_udp(&["127.0.0.1:0".parse().unwrap()], 2).unwrap();
-        let error = bind_udp(&first.addrs, 1).unwrap_err();
+        let first = bind_udp(&["127.0.0.1:0".parse().unwrap()], &[], 2).unwrap();
+        let error = bind_udp(&first.addrs, &[], 1).unwrap_err();
         assert!(matches!(error, ListenError::InUse { addr, .. } if addr == first.addrs[0]));
         assert!(
             error
@@ -275,5 +291,21 @@ mod tests {
                 .contains("--set 'turn.listen=[\"127.0.0.1:"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_sockets_of_discovery_are_bound_once_and_blamed_on_their_key() {
+        let taken = bind_udp(&["127.0.0.1:0".parse().unwrap()], &[], 1).unwrap();
+        let primary = taken.addrs[0];
+        drop(taken);
+        let mut others = [primary; 4];
+        others[2].set_ip("127.0.0.2".parse().unwrap());
+        others[3] = others[2];
+        let listeners = bind_udp(&[primary], &[others], 2).unwrap();
+        assert_eq!(listeners.addrs, [primary, others[2]]);
+        others[1] = "192.0.2.254:3479".parse().unwrap();
+        drop(listeners);
+        let error = bind_udp(&[primary], &[others], 2).unwrap_err().to_string();
+        assert!(error.contains("correct turn.alternate_listen"), "{error}");
     }
 }

@@ -169,6 +169,14 @@ pub const KEYS: &[Key] = &[
         reload: false,
     },
     Key {
+        path: "turn.alternate_listen",
+        meaning: "The second address and port of NAT behaviour discovery (RFC 5780), at most one IPv4 and one IPv6; empty: off. With the first concrete address of its family in turn.listen, it makes four UDP sockets: both addresses on both ports. Binding answers then tell of them, and are sent from another one when asked.",
+        unit: "ADDRESS:PORT",
+        kind: Kind::List,
+        advice: "another address of this host than in turn.listen, on another port, such as 3479; UDP to both addresses on both ports must pass the firewall",
+        reload: false,
+    },
+    Key {
         path: "turn.realm",
         meaning: "The realm of the long-term credentials. Passwords are hashed with it: a change locks out clients that cached a key.",
         unit: "",

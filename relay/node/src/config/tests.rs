@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -277,6 +278,66 @@ fn listeners_say_what_is_missing() {
     assert!(
         said.contains("turn.tls_listen: 0.0.0.0:3478 is listed twice"),
         "{said}"
+    );
+}
+
+#[test]
+fn the_alternate_address_differs_from_its_primary_in_address_and_port() {
+    let faults = [
+        ("192.0.2.1:3479", "both must differ"),
+        ("192.0.2.2:3478", "both must differ"),
+        ("0.0.0.0:3479", "does not say which address and port"),
+        ("192.0.2.2:0", "does not say which address and port"),
+        ("192.0.2.2", "the port is missing"),
+        ("[2001:db8::2]:3479", "turn.listen names no IPv6 address"),
+        ("192.0.2.2:3479\", \"192.0.2.3:3480", "keep one a family"),
+    ];
+    for (alternate, sentence) in faults {
+        let said = refusal(&format!(
+            "{USER}[turn]\nlisten = [\"192.0.2.1:3478\", \"[::]:3478\"]\nalternate_listen = [\"{alternate}\"]"
+        ));
+        assert!(said.contains("turn.alternate_listen"), "{said}");
+        assert!(said.contains(sentence), "{said}");
+    }
+    let said = refusal(&format!(
+        "{USER}[turn]\nlisten = [\"192.0.2.1:3478\"]\nalternate_listen = [\"192.0.2.2:3479\"]\n\
+         external_addresses = {{ \"192.0.2.1\" = \"203.0.113.1\", \"192.0.2.2\" = \"203.0.113.1\" }}"
+    ));
+    assert!(said.contains("the same address to the outside"), "{said}");
+    let said = refusal(&format!(
+        "{USER}[turn]\nalternate_listen = [\"192.0.2.2:3479\"]"
+    ));
+    assert!(
+        said.contains("instead of every address of the host"),
+        "{said}"
+    );
+}
+
+#[test]
+fn two_addresses_and_two_ports_are_four_sockets_of_discovery() {
+    let config = from_file(&format!(
+        "{USER}[turn]\nlisten = [\"0.0.0.0:3000\", \"192.0.2.1:3478\", \"[2001:db8::1]:3478\"]\n\
+         alternate_listen = [\"[2001:db8::2]:3480\", \"192.0.2.2:3479\"]"
+    ))
+    .unwrap();
+    let text = |set: [SocketAddr; 4]| set.map(|addr| addr.to_string());
+    let sets: Vec<_> = config.turn.discovery().into_iter().map(text).collect();
+    assert_eq!(
+        sets,
+        [
+            [
+                "[2001:db8::1]:3478",
+                "[2001:db8::1]:3480",
+                "[2001:db8::2]:3478",
+                "[2001:db8::2]:3480"
+            ],
+            [
+                "192.0.2.1:3478",
+                "192.0.2.1:3479",
+                "192.0.2.2:3478",
+                "192.0.2.2:3479"
+            ]
+        ]
     );
 }
 

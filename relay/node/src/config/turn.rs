@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
+use sterna_turn::Discovery;
 
 use super::cidr;
 use super::port_range::PortRange;
@@ -22,6 +23,9 @@ pub struct Turn {
     /// Listeners that take nothing but TLS over TCP.
     #[serde(deserialize_with = "cidr::sockets")]
     pub tls_listen: Vec<SocketAddr>,
+    /// The second address and port of NAT behaviour discovery (RFC 5780), one a family; empty: off.
+    #[serde(deserialize_with = "cidr::sockets")]
+    pub alternate_listen: Vec<SocketAddr>,
     /// The realm of the long-term credentials.
     pub realm: String,
     /// The SOFTWARE attribute; empty leaves it out.
@@ -42,6 +46,34 @@ pub struct Turn {
     pub nat64_prefixes: Vec<Ipv6Net>,
 }
 
+impl Turn {
+    /// The address that an alternate one is the other of: the first of its family that is listed
+    /// as itself, not as every address of the host.
+    pub fn primary_of(&self, alternate: SocketAddr) -> Option<SocketAddr> {
+        let mut listed = self.listen.iter().copied();
+        listed.find(|addr| {
+            addr.is_ipv4() == alternate.is_ipv4() && !addr.ip().is_unspecified() && addr.port() != 0
+        })
+    }
+
+    /// The four UDP sockets of discovery, a set for each family that has it.
+    pub fn discovery(&self) -> Vec<[SocketAddr; 4]> {
+        let pairs = self
+            .alternate_listen
+            .iter()
+            .filter_map(|&alternate| Some((self.primary_of(alternate)?, alternate)));
+        pairs
+            .map(|(primary, alternate)| Discovery::addresses(primary, alternate))
+            .collect()
+    }
+
+    /// An address of this host as the outside knows it.
+    pub fn public(&self, internal: IpAddr) -> IpAddr {
+        let public = self.external_addresses.get(&internal);
+        public.copied().unwrap_or(internal)
+    }
+}
+
 impl Default for Turn {
     fn default() -> Self {
         Self {
@@ -50,6 +82,7 @@ impl Default for Turn {
                 SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT)),
             ],
             tls_listen: Vec::new(),
+            alternate_listen: Vec::new(),
             realm: "sterna".to_owned(),
             software: "Sterna".to_owned(),
             relay_ports: PortRange::default(),

@@ -27,6 +27,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     let mut faults = Vec::new();
     numbers(config, &mut faults);
     listeners(config, &mut faults);
+    discovery(config, &mut faults);
     relaying(config, &mut faults);
     credentials(config, &mut faults);
     tls(config, &mut faults);
@@ -130,6 +131,42 @@ fn listening(config: &Config) -> impl Iterator<Item = (&'static str, SocketAddr)
             .iter()
             .map(|addr| ("turn.tls_listen", *addr)),
     )
+}
+
+/// RFC 5780 §6: two addresses, each with the same two ports.
+fn discovery(config: &Config, faults: &mut Vec<Fault>) {
+    const KEY: &str = "turn.alternate_listen";
+    let turn = &config.turn;
+    let mut families = BTreeSet::new();
+    for &alternate in &turn.alternate_listen {
+        let family = if alternate.is_ipv4() { "IPv4" } else { "IPv6" };
+        let sentence = if !is_host(alternate.ip()) || alternate.port() == 0 {
+            format!(
+                "{alternate} does not say which address and port; write one of this host's addresses with a port, such as \
+                 \"203.0.113.8:3479\""
+            )
+        } else if !families.insert(family) {
+            format!("{alternate} is a second one of {family}; keep one a family")
+        } else if let Some(primary) = turn.primary_of(alternate) {
+            if primary.ip() == alternate.ip() || primary.port() == alternate.port() {
+                format!(
+                    "{alternate} has the address or the port of {primary}, its primary in turn.listen; both must differ"
+                )
+            } else if turn.public(primary.ip()) == turn.public(alternate.ip()) {
+                format!(
+                    "{alternate} and {primary} are the same address to the outside (turn.external_addresses); map them to two"
+                )
+            } else {
+                continue;
+            }
+        } else {
+            format!(
+                "turn.listen names no {family} address that {alternate} could be the other of; list one with its port \
+                 instead of every address of the host, such as \"203.0.113.7:3478\""
+            )
+        };
+        faults.push((KEY, sentence));
+    }
 }
 
 fn relaying(config: &Config, faults: &mut Vec<Fault>) {

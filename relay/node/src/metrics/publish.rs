@@ -238,6 +238,12 @@ fn messages(workers: &[WorkerSnapshot]) {
         errors(workers, 438),
     );
     count(metric::AUTH_FAILURES, &["wrong_user"], errors(workers, 441));
+    let discovery = |kind, figure: fn(&Counters) -> u64| {
+        count(metric::DISCOVERY, &[kind], turn(workers, figure));
+    };
+    discovery("change_request", |turn| turn.discovery_changed);
+    discovery("response_port", |turn| turn.discovery_redirected);
+    discovery("padding", |turn| turn.discovery_padded);
     count(
         metric::REPLY_BYTES,
         &[],

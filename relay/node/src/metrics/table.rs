@@ -92,6 +92,7 @@ metrics! {
     REQUESTS = counter "stun_requests_total" Count ["method"] "STUN messages, by method.";
     RESPONSES = counter "stun_responses_total" Count ["method", "result"] "What became of them: a success, an error, or silence (the reason is among sterna_packets_dropped_total).";
     ERRORS = counter "stun_errors_total" Count ["code"] "STUN error responses, by code.";
+    DISCOVERY = counter "stun_discovery_total" Count ["kind"] "Bindings of NAT behaviour discovery (RFC 5780) answered as asked: from another address or port (change_request), to another port of the client (response_port), with PADDING (padding).";
     REPLY_BYTES = counter "stun_reply_bytes_total" Bytes [] "Bytes of STUN answers.";
     ALLOCATIONS = gauge "turn_allocations_active" Count [] "Allocations that live now.";
     ALLOCATIONS_TOTAL = counter "turn_allocations_total" Count ["result"] "Allocations asked for: made, repeated (a retransmitted request), or refused by a cap or by draining.";

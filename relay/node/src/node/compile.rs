@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use sterna_io::interfaces;
 use sterna_stun::nonce::NonceKeys;
-use sterna_turn::{ConfigError, Epoch, Limits, Policy, PolicyConfig, ServerConfig, Users};
+use sterna_turn::{
+    ConfigError, Discovery, Epoch, Limits, Policy, PolicyConfig, ServerConfig, Users,
+};
 
 use crate::config::Config;
 
@@ -17,6 +19,8 @@ pub(super) struct Facts {
     pub(super) turn_listeners: Vec<SocketAddr>,
     /// Where anything else is served: the admin listener.
     pub(super) other_listeners: Vec<SocketAddr>,
+    /// Where NAT behaviour discovery is served.
+    pub(super) discovery: Vec<Discovery>,
     /// The keys of the nonces.
     pub(super) nonce_keys: NonceKeys,
     /// The time.
@@ -37,6 +41,7 @@ pub(super) fn compile(config: &Config, facts: &Facts) -> Result<Arc<ServerConfig
         realm: config.turn.realm.as_str().into(),
         software: config.turn.software.as_str().into(),
         listeners: facts.turn_listeners.clone(),
+        discovery: facts.discovery.clone(),
         relay_addresses: config.turn.relay_addresses.clone(),
         external_addresses: config
             .turn

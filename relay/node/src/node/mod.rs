@@ -17,7 +17,7 @@ use rustls_pki_types::CertificateDer;
 use sterna_io::probe::{self, EngineChoice};
 use sterna_io::{BudgetLine, sockets};
 use sterna_stun::nonce::{NonceKey, NonceKeys};
-use sterna_turn::{Epoch, Registry};
+use sterna_turn::{Discovery, DiscoverySocket, Epoch, Registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch as channel;
 use tracing::{error, info, warn};
@@ -145,7 +145,11 @@ impl Node {
         let engine = probe::choose(engine_choice(config.node.engine))?;
         info!(engine = %engine.engine, gro = engine.gro, gso = engine.gso, reason = %engine.reason, "UDP back end");
 
-        let udp = bind_udp(&config.turn.listen, worker_count(&config))?;
+        let udp = bind_udp(
+            &config.turn.listen,
+            &config.turn.discovery(),
+            worker_count(&config),
+        )?;
         let tcp = bind_tcp(&config, &udp.addrs)?;
         let admin = AdminListener::bind(&config.admin)?;
         let certificates = Certificates::load(
@@ -155,7 +159,7 @@ impl Node {
         )?;
 
         let addresses = Addresses::of(&udp.addrs, &tcp, admin.local_addr());
-        let facts = facts(&addresses);
+        let facts = facts(&addresses, discovery(&config, &udp.addrs));
         let server = compile(&config, &facts)?;
         let registry = Arc::new(Registry::new());
         let plan = Plan {
@@ -365,7 +369,28 @@ impl Addresses {
     }
 }
 
-fn facts(addresses: &Addresses) -> Facts {
+/// The sockets of NAT behaviour discovery by their place among the listeners, as every worker
+/// numbers them.
+fn discovery(config: &Config, udp: &[SocketAddr]) -> Vec<Discovery> {
+    let socket = |local: SocketAddr| {
+        let place = udp.iter().position(|bound| *bound == local);
+        let place = place.expect("invariant: bind_udp has bound all four");
+        DiscoverySocket {
+            route: u32::try_from(place).expect("invariant: LISTENERS_MAX is small"),
+            local,
+            public: SocketAddr::new(config.turn.public(local.ip()), local.port()),
+        }
+    };
+    let sets = config.turn.discovery();
+    for set in &sets {
+        info!(primary = %set[0], alternate = %set[3], "NAT behaviour discovery is served");
+    }
+    sets.into_iter()
+        .map(|set| Discovery::new(set.map(socket)))
+        .collect()
+}
+
+fn facts(addresses: &Addresses, discovery: Vec<Discovery>) -> Facts {
     let unix_s = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
@@ -378,6 +403,7 @@ fn facts(addresses: &Addresses) -> Facts {
             .copied()
             .collect(),
         other_listeners: vec![addresses.admin],
+        discovery,
         nonce_keys: NonceKeys::new(NonceKey::new(0, &rand::random()), None),
         epoch: Epoch {
             instant: Instant::now(),

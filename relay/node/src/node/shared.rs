@@ -241,6 +241,10 @@ fn with_fixed(running: &Config, mut newer: Config) -> Config {
     };
     newer.turn.listen.clone_from(&running.turn.listen);
     newer.turn.tls_listen.clone_from(&running.turn.tls_listen);
+    newer
+        .turn
+        .alternate_listen
+        .clone_from(&running.turn.alternate_listen);
     newer.turn.realm.clone_from(&running.turn.realm);
     newer.turn.relay_ports = running.turn.relay_ports;
     newer
@@ -280,6 +284,7 @@ mod tests {
             "node.drain_deadline_s=1",
             "turn.listen=192.0.2.1:1",
             "turn.tls_listen=192.0.2.1:2",
+            "turn.alternate_listen=192.0.2.2:2",
             "turn.realm=other",
             "turn.relay_ports=2000-3000",
             "turn.relay_addresses=192.0.2.1",
