@@ -4,15 +4,15 @@ use serde_json::json;
 use sterna_relay::config::{self, Config, ConfigError};
 use sterna_relay::tls;
 
-use crate::Failure;
 use crate::cli::{ConfigArgs, ConfigCommand};
+use crate::{Failure, say};
 
 /// Does what `sterna config` was asked to.
 pub(crate) fn run(command: ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Check { source, json } => check(&source, json),
         ConfigCommand::Defaults { json: false } => {
-            print!("{}", config::defaults_toml());
+            say(&config::defaults_toml());
             Ok(())
         }
         ConfigCommand::Defaults { json: true } => print_json(&Config::default().redacted()),
@@ -29,7 +29,7 @@ pub(crate) fn load(source: &ConfigArgs) -> Result<Config, ConfigError> {
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text =
         serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?;
-    println!("{text}");
+    say(&format!("{text}\n"));
     Ok(())
 }
 
@@ -45,9 +45,9 @@ fn check(source: &ConfigArgs, json: bool) -> Result<(), Failure> {
     }
     if !json {
         for warning in warnings {
-            println!("warning: {warning}");
+            say(&format!("warning: {warning}\n"));
         }
-        println!("the configuration is valid");
+        say("the configuration is valid\n");
     }
     Ok(())
 }
@@ -94,11 +94,11 @@ fn explain(key: Option<&str>, json: bool) -> Result<(), Failure> {
         return print_json(&keys);
     }
     if key.is_none() {
-        print!("{}", config::overview());
+        say(&config::overview());
         return Ok(());
     }
     for known in wanted {
-        print!("{}", config::explain(known.path).unwrap_or_default());
+        say(&config::explain(known.path).unwrap_or_default());
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod relay;
 mod token;
 mod up;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -24,6 +25,12 @@ enum Failure {
     Failed(String),
     /// The usage or the configuration is wrong: status 2.
     Usage(String),
+}
+
+/// Writes to standard output. Whoever reads it may have had enough (`sterna … | head`): that is no failure.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn main() -> ExitCode {

@@ -7,9 +7,9 @@ use serde_json::json;
 use sterna_relay::config::Config;
 use sterna_stun::credentials::rest_password;
 
-use crate::Failure;
 use crate::cli::{ConfigArgs, TokenCommand};
 use crate::config::print_json;
+use crate::{Failure, say};
 
 /// Characters of a generated password: 62^24 of them, more than a guess will find.
 const PASSWORD_CHARS: usize = 24;
@@ -72,10 +72,10 @@ fn time_limited(name: &str, secret: &str, ttl: u32, json: bool) -> Result<(), Fa
             &json!({ "username": username, "password": password.as_str(), "ttl_s": ttl }),
         );
     }
-    println!(
-        "username  {username}\npassword  {}\nfor new allocations during the next {ttl} s",
+    say(&format!(
+        "username  {username}\npassword  {}\nfor new allocations during the next {ttl} s\n",
         password.as_str()
-    );
+    ));
     Ok(())
 }
 
@@ -84,9 +84,9 @@ fn static_user(name: &str, json: bool) -> Result<(), Failure> {
     if json {
         return print_json(&json!({ "username": name, "password": password }));
     }
-    println!(
+    say(&format!(
         "username  {name}\npassword  {password}\n\nThe configuration has no secret, so this is a static user. Add it to \
-         the node's file and reload (SIGHUP):\n\n  [auth]\n  users = [{{ name = \"{name}\", password = \"{password}\" }}]"
-    );
+         the node's file and reload (SIGHUP):\n\n  [auth]\n  users = [{{ name = \"{name}\", password = \"{password}\" }}]\n"
+    ));
     Ok(())
 }

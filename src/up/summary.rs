@@ -10,9 +10,9 @@ use sterna_relay::node::{Addresses, Node};
 
 use super::first;
 use super::first_look::FirstLook;
-use crate::Failure;
 use crate::cli::UpArgs;
 use crate::config::print_json;
+use crate::{Failure, say};
 
 /// Prints the summary, for people or for scripts.
 pub(super) fn print(
@@ -33,7 +33,7 @@ pub(super) fn print(
             "self_check": report, "config": look.config_file,
         }));
     }
-    print!("{}", text(args, look, node, credentials, report));
+    say(&text(args, look, node, credentials, report));
     Ok(())
 }
 
