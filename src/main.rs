@@ -3,7 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod client;
 mod config;
+mod control;
+mod fleet;
 mod relay;
 mod token;
 mod up;
@@ -39,8 +42,16 @@ fn main() -> ExitCode {
         None => up::run(&cli.up),
         Some(Command::Up(args)) => up::run(&args),
         Some(Command::Relay(args)) => relay::run(&args),
+        Some(Command::Control(args)) => control::run(&args),
         Some(Command::Config(command)) => config::run(command),
         Some(Command::Token(command)) => token::run(&command),
+        Some(Command::Client(command)) => client::run(&command),
+        Some(Command::Nodes(command)) => fleet::nodes(&command),
+        Some(Command::Regions(command)) => fleet::regions(&command),
+        Some(Command::Devices(command)) => fleet::devices(&command),
+        Some(Command::Keys(command)) => fleet::keys(&command),
+        Some(Command::Audit(args)) => fleet::audit(&args),
+        Some(Command::Login(args)) => fleet::login(&args),
         Some(Command::Bench(command)) => return command.run(),
     };
     let (status, message) = match done {

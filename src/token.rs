@@ -1,36 +1,79 @@
 //! `sterna token …`: credentials for those who use the node.
 
+mod oauth;
+mod relay_node;
+mod ticket;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::distr::{Alphanumeric, SampleString};
 use serde_json::json;
 use sterna_relay::config::Config;
+use sterna_stun::access_token::TokenAlgorithm;
 use sterna_stun::credentials::rest_password;
 
-use crate::cli::{ConfigArgs, TokenCommand};
+use crate::cli::{ConfigArgs, OauthAlgorithm, TokenCommand};
 use crate::config::print_json;
-use crate::{Failure, say};
+use crate::{Failure, fleet, say};
 
 /// Characters of a generated password: 62^24 of them, more than a guess will find.
 const PASSWORD_CHARS: usize = 24;
 
 /// Does what `sterna token` was asked to.
 pub(crate) fn run(command: &TokenCommand) -> Result<(), Failure> {
-    let TokenCommand::TurnUser {
-        name,
-        source,
-        secret,
-        ttl,
-        json,
-    } = command;
+    match command {
+        TokenCommand::TurnUser {
+            name,
+            source,
+            secret,
+            ttl,
+            json,
+        } => turn_user(name, source, secret.as_deref(), *ttl, *json),
+        TokenCommand::Oauth {
+            kid,
+            source,
+            ttl,
+            json,
+        } => oauth::token(kid.as_deref(), source, *ttl, *json),
+        TokenCommand::OauthKey {
+            kid,
+            algorithm,
+            json,
+        } => {
+            let algorithm = match algorithm {
+                OauthAlgorithm::A128gcm => TokenAlgorithm::A128Gcm,
+                OauthAlgorithm::A256gcm => TokenAlgorithm::A256Gcm,
+            };
+            oauth::key(kid, algorithm, *json)
+        }
+        TokenCommand::TicketKey { json } => ticket::make_key(*json),
+        TokenCommand::Ticket(args) => ticket::issue(args),
+        TokenCommand::Join(args) => fleet::join_token(args),
+        TokenCommand::Enrol(args) => fleet::enrolment_key(args),
+        TokenCommand::Api(args) => fleet::api_token(args),
+        TokenCommand::List(args) => fleet::list_tokens(args),
+        TokenCommand::Revoke(args) => fleet::revoke_token(args),
+        TokenCommand::RelayNode {
+            source, address, ..
+        } => relay_node::describe(source, *address),
+    }
+}
+
+fn turn_user(
+    name: &str,
+    source: &ConfigArgs,
+    secret: Option<&str>,
+    ttl: u32,
+    json: bool,
+) -> Result<(), Failure> {
     if name.is_empty() || name.contains(':') {
         return Err(Failure::Usage(
             "a user's name has at least one character and no colon".into(),
         ));
     }
-    match shared_secret(secret.as_deref(), source)? {
-        Some(secret) => time_limited(name, &secret, *ttl, *json),
-        None => static_user(name, *json),
+    match shared_secret(secret, source)? {
+        Some(secret) => time_limited(name, &secret, ttl, json),
+        None => static_user(name, json),
     }
 }
 

@@ -1,9 +1,12 @@
 //! `sterna up`: a first look at the whole thing, on embedded defaults.
 //!
-//! Starts one node with generated credentials, relays real packets through its own public
-//! listeners, and says what was measured and what to do next.
+//! Starts a control service and one node that registers with it, relays real packets through the node's
+//! own public listeners with credentials that a device would get, and says what was measured and what
+//! to do next.
 
 mod first_look;
+mod fleet;
+mod flow;
 mod summary;
 
 use std::net::SocketAddr;
@@ -15,44 +18,97 @@ use sterna_relay::log;
 use sterna_relay::node::{Addresses, Node};
 
 use self::first_look::FirstLook;
+use self::fleet::Fleet;
+use self::flow::FlowLook;
 use crate::Failure;
 use crate::cli::{ConfigArgs, UpArgs};
 use crate::relay::{runtime, source};
 
 /// Starts the node, checks it, prints the summary, and stays up until a signal.
 pub(crate) fn run(args: &UpArgs) -> Result<(), Failure> {
-    let look = FirstLook::prepare(&args.data_dir, args.public)?;
+    runtime()?.block_on(async {
+        let fleet = match has_own_service(args) {
+            true => None,
+            false => Some(Fleet::start(&args.data_dir).await?),
+        };
+        let done = look(args, fleet.as_ref()).await;
+        // Behind the node, whose farewell it may still hear.
+        if let Some(fleet) = fleet {
+            fleet.stop().await;
+        }
+        done
+    })
+}
+
+/// Whether the node is to belong to somebody else's service, or to none.
+fn has_own_service(args: &UpArgs) -> bool {
+    let sets = args.set.iter().map(|set| set.trim_start());
+    sets.into_iter().any(|set| set.starts_with("control."))
+        || std::env::var_os("STERNA_CONTROL_URL").is_some()
+}
+
+/// Everything but the control service.
+async fn look(args: &UpArgs, fleet: Option<&Fleet>) -> Result<(), Failure> {
+    if let Some(fleet) = fleet {
+        fleet.invite_node().await?;
+    }
+    let look = FirstLook::prepare(&args.data_dir, args.public, fleet)?;
     let from = ConfigArgs {
         config: Some(look.config_file.clone()),
         set: args.set.clone(),
     };
     let config = crate::config::load(&from).map_err(|error| Failure::Usage(error.to_string()))?;
     let log = log::init(&config.log).map_err(|error| Failure::Failed(error.to_string()))?;
-    runtime()?.block_on(async {
-        let credentials = credentials(&config);
-        let node = Node::start(config, source(&from), Some(log)).await;
-        let node = node.map_err(|error| Failure::Failed(error.to_string()))?;
-        let report = match (&credentials, look.allows_loopback_peers) {
-            (Some(credentials), true) => Some(check(&node, credentials.clone()).await?),
-            _ => None,
-        };
-        summary::print(args, &look, &node, credentials.as_ref(), report.as_ref())?;
-        let good = report.as_ref().is_none_or(Report::is_good);
-        if args.once {
+    let user = credentials(&config);
+    let terms = flow::Terms::of(&config, &look);
+    let node = Node::start(config, source(&from), Some(log)).await;
+    let node = node.map_err(|error| Failure::Failed(error.to_string()))?;
+    let checked = check_all(&node, &look, fleet, user.as_ref(), terms).await;
+    let (report, flow) = match checked {
+        Ok(checked) => checked,
+        Err(failure) => {
             node.stop().await;
-        } else {
-            node.run()
-                .await
-                .map_err(|error| Failure::Failed(error.to_string()))?;
+            return Err(failure);
         }
-        if good {
-            Ok(())
-        } else {
-            Err(Failure::Failed(
-                "the self-check failed; see its lines above".into(),
-            ))
-        }
-    })
+    };
+    let (report, flow) = (report.as_ref(), &flow);
+    summary::print(args, &look, &node, fleet, user.as_ref(), report, flow)?;
+    let good = report.is_none_or(Report::is_good) && flow.is_good();
+    if args.once {
+        node.stop().await;
+    } else {
+        node.run()
+            .await
+            .map_err(|error| Failure::Failed(error.to_string()))?;
+    }
+    if good {
+        Ok(())
+    } else {
+        Err(Failure::Failed(
+            "the self-check failed; see its lines above".into(),
+        ))
+    }
+}
+
+/// The self-check: with what a device gets from the control service, where there is one.
+async fn check_all(
+    node: &Node,
+    look: &FirstLook,
+    fleet: Option<&Fleet>,
+    user: Option<&Credentials>,
+    terms: flow::Terms,
+) -> Result<(Option<Report>, FlowLook), Failure> {
+    if let (Some(fleet), Some(id)) = (fleet, node.node_id()) {
+        fleet.node_is_ready(id).await?;
+    }
+    let report = match (fleet, user) {
+        _ if !look.allows_loopback_peers => None,
+        (Some(fleet), _) => Some(check(node, fleet.turn_credentials().await?).await?),
+        (None, Some(user)) => Some(check(node, user.clone()).await?),
+        (None, None) => None,
+    };
+    let flow = terms.check(node, look, fleet).await?;
+    Ok((report, flow))
 }
 
 /// The user that the summary shows: the configuration's first.

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use common::client::{Client, Echo, new_transaction};
 use common::node::{Node, OTHER_PASSWORD, OTHER_USER, PASSWORD, USER};
+use common::nonsense::{nonsense, signed_messages};
 use common::tls::Certificate;
-use common::{SOON, alone, raise_descriptor_limit, report, wait_for};
+use common::{SOON, alone, number, raise_descriptor_limit, report, wait_for};
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
-use sterna_stun::attr::{ErrorCode, Lifetime, RequestedTransport};
+use sterna_stun::attr::{ErrorCode, RequestedTransport};
 use sterna_stun::message::{Class, Method};
 use sterna_stun::writer::MessageWriter;
 
@@ -37,13 +38,6 @@ const ALLOCATE_BYTES: usize = 28;
 
 /// What a 401 to it may be at most: 3.5 times the request.
 const CHALLENGE_BYTES_MAX: usize = ALLOCATE_BYTES * 7 / 2;
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
-}
 
 fn soak() -> Duration {
     Duration::from_secs(number("STERNA_SOAK_S", 5))
@@ -81,80 +75,6 @@ impl Bystander {
             (data == message).then_some(())
         });
     }
-}
-
-/// Nonsense of every kind that a listener may be sent.
-fn nonsense(rng: &mut StdRng, signed: &[Vec<u8>]) -> Vec<u8> {
-    let mut random = |len: usize| -> Vec<u8> { (0..len).map(|_| rng.random()).collect() };
-    let kind = random(1)[0] % 8;
-    let noise = random(2_048);
-    let pick = usize::from(noise[0]);
-    let place = usize::from(u16::from_be_bytes([noise[1], noise[2]]));
-    let valid = signed[pick % signed.len()].clone();
-    match kind {
-        // Anything at all, also nothing.
-        0 => noise[..place % 1_500].to_vec(),
-        // A message that was cut off.
-        1 => valid[..place % valid.len()].to_vec(),
-        // A message with something behind it.
-        2 => [valid, noise[..place % 700].to_vec()].concat(),
-        // A header that promises another length.
-        3 => {
-            let mut message = valid;
-            message[2..4].copy_from_slice(&noise[3..5]);
-            message
-        }
-        // A signed message with a few bits turned over.
-        4 => {
-            let mut message = valid;
-            for turn in 0..=pick % 4 {
-                let at = usize::from(noise[8 + turn]) % message.len();
-                message[at] ^= 1 << (noise[16 + turn] % 8);
-            }
-            message
-        }
-        // A good header over attributes of noise.
-        5 => {
-            let len = place % 1_024 / 4 * 4;
-            let length = u16::try_from(len).expect("below 1,024");
-            let mut message = valid[..20].to_vec();
-            message[2..4].copy_from_slice(&length.to_be_bytes());
-            message.extend(&noise[..len]);
-            message
-        }
-        // Channel data that is shorter or longer than it says.
-        6 => {
-            let mut frame = vec![0x40, 0x00, noise[3], noise[4]];
-            frame.extend(&noise[..place % 1_400]);
-            frame
-        }
-        // Longer than anything that we ever receive in one piece.
-        _ => noise
-            .iter()
-            .copied()
-            .cycle()
-            .take(20_000 + place % 40_000)
-            .collect(),
-    }
-}
-
-/// Messages as a client with credentials sends them, for `nonsense` to spoil.
-fn signed_messages(node: &Node) -> Vec<Vec<u8>> {
-    let client = Client::new(node.v4(), OTHER_USER, OTHER_PASSWORD);
-    client.allocate().expect("an allocation");
-    let encode = |method, attributes: common::client::Attributes<'_>| {
-        client
-            .encode(method, new_transaction(), attributes)
-            .expect("fits")
-    };
-    vec![
-        encode(Method::ALLOCATE, &|writer| {
-            writer.attr(&RequestedTransport::UDP)
-        }),
-        encode(Method::REFRESH, &|writer| writer.attr(&Lifetime(600))),
-        encode(Method::BINDING, &|_| Ok(())),
-        encode(Method::CREATE_PERMISSION, &|_| Ok(())),
-    ]
 }
 
 /// Feeds nonsense by `feed` for a while and checks that the node took no harm.
@@ -473,4 +393,27 @@ fn half_a_message_keeps_a_connection_open_only_so_long() {
     let stream = tcp(node.v4()).expect("a connection");
     stream.shutdown(Shutdown::Both).expect("closed");
     assert!(Client::new(node.v4(), USER, PASSWORD).allocate().is_ok());
+}
+
+/// coturn, until 4.11: what a client calls itself was a format string of the log.
+#[test]
+fn a_user_name_full_of_directives_is_neither_formatted_nor_a_label() {
+    const NAME: &str = "%s%n%x{}{0:?}\"'<b>&";
+    let users = format!("auth.users=[{{ name = {NAME:?}, password = {PASSWORD:?} }}]");
+    let node = Node::start(&[&users, "log.level=debug"]);
+    let client = Client::new(node.v4(), NAME, PASSWORD);
+    client.allocate().expect("an allocation");
+    let stranger = Client::new(node.v4(), "%n%n%n{}", PASSWORD);
+    assert_eq!(stranger.allocate(), Err(ErrorCode::UNAUTHENTICATED));
+
+    let listed = node.get("/allocations").json();
+    assert_eq!(listed["allocations"][0]["user"], NAME);
+    let page = node.get("/metrics").body;
+    assert!(!page.contains("%s%n") && !page.contains("%n%n"), "{page}");
+    wait_for("the allocation in the log", SOON, || {
+        let written = node.process.written();
+        written.contains("%s%n%x{}{0:?}").then_some(())
+    });
+    assert_eq!(client.refresh(0), Ok(0));
+    node.stop();
 }

@@ -45,7 +45,7 @@ fn sterna_with(arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
 
 #[test]
 fn every_command_has_a_help_with_an_example() {
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 15] = [
         &[],
         &["up"],
         &["relay"],
@@ -53,7 +53,14 @@ fn every_command_has_a_help_with_an_example() {
         &["config", "explain"],
         &["token"],
         &["token", "turn-user"],
+        &["token", "ticket-key"],
+        &["token", "ticket"],
+        &["token", "relay-node"],
+        &["client"],
+        &["client", "flow", "ping"],
+        &["client", "flow", "pipe"],
         &["bench"],
+        &["bench", "flow"],
     ];
     for command in commands {
         let ran = sterna(&[command, &["--help"]].concat());
@@ -78,12 +85,13 @@ fn the_version_is_printed() {
 
 #[test]
 fn wrong_usage_ends_with_status_2() {
-    let wrong: [&[&str]; 5] = [
+    let wrong: [&[&str]; 6] = [
         &["rellay"],
         &["relay", "--confg", "x"],
         &["config"],
         &["config", "check", "--set", "no-equals-sign"],
         &["token", "turn-user"],
+        &["token", "ticket", "--fleet", "x", "--group", "not-hex"],
     ];
     for arguments in wrong {
         let ran = sterna(arguments);
@@ -242,4 +250,50 @@ fn json_output_is_json() {
             ran.stdout
         );
     }
+}
+
+#[test]
+fn a_ticket_issued_offline_verifies_under_the_key_that_was_made_for_it() {
+    use sterna_control_api::{Fleet, KeySet, Ticket, TicketError};
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let ran = sterna(arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
+        serde_json::from_str(&ran.stdout).expect("--json prints JSON")
+    };
+    let key = json(&["token", "ticket-key", "--json"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ticket.secret");
+    fs::write(&file, key["secret"].as_str().expect("a secret")).expect("a file");
+    let file = file.to_str().expect("a plain name");
+    let issued = json(&[
+        "token",
+        "ticket",
+        "--key-file",
+        file,
+        "--fleet",
+        "example",
+        "--group",
+        "1f",
+        "--ttl",
+        "60",
+        "--json",
+    ]);
+    let public = key["public"].as_str().expect("a public key");
+    let keys = KeySet::new([public.parse().expect("a key")]).expect("one key");
+    let bytes = Ticket::bytes_of_text(issued["ticket"].as_str().expect("a ticket")).expect("text");
+    let now = issued["claims"]["not_before"].as_u64().expect("a time");
+    let fleet = Fleet::new("example").expect("a name");
+    let ticket = Ticket::verify(&bytes, &keys, &fleet, now, 0).expect("a valid ticket");
+    assert_eq!(ticket.expires, now + 60);
+    let secret: sterna_control_api::RelayKey = issued["relay_secret"]
+        .as_str()
+        .expect("a secret")
+        .parse()
+        .expect("32 bytes");
+    assert_eq!(
+        sterna_flow::Secret::new(secret.0).public(),
+        ticket.relay_key
+    );
+    let late = Ticket::verify(&bytes, &keys, &fleet, now + 60, 0);
+    assert_eq!(late, Err(TicketError::Expired));
 }

@@ -113,30 +113,17 @@ fn send_indications_carry_everything_over_udp() {
     );
 }
 
-/// RFC 8656 §7.2: a server that cannot set DF treats DONT-FRAGMENT as an unknown attribute.
+/// With `-g`, DONT-FRAGMENT stands in the Allocate and in every Send indication (RFC 8656 §14).
 #[test]
-fn dont_fragment_is_refused_as_an_unknown_attribute() {
-    let test = "dont_fragment_is_refused_as_an_unknown_attribute";
-    let Some(tools) = tools(test) else { return };
-    let node = Node::start(&[]);
-    let mut command = Command::new(&tools.uclient);
-    command.args([
-        "-u",
-        node.user(),
-        "-w",
-        node.password(),
-        "-p",
-        &node.port.to_string(),
-    ]);
-    command.args(["-y", "-c", "-g", "-m", "2", "-n", "1", "127.0.0.1"]);
-    let mut process = Process::start(&mut command).expect("turnutils_uclient");
-    let status = process.wait(SOON);
-    let text = process.written();
-    assert!(
-        !status.success() && text.contains("error 420"),
-        "{status}\n{text}"
-    );
-    node.stop();
+fn what_must_not_be_fragmented_is_carried_over_udp() {
+    let test = "what_must_not_be_fragmented_is_carried_over_udp";
+    echo(test, V4, false, &["-g", "-s", "-c"], 10, 50);
+}
+
+#[test]
+fn what_must_not_be_fragmented_is_carried_over_tcp() {
+    let test = "what_must_not_be_fragmented_is_carried_over_tcp";
+    echo(test, V4, false, &["-t", "-g", "-s", "-c"], 10, 50);
 }
 
 #[test]

@@ -10,76 +10,30 @@
 #![forbid(unsafe_code)]
 
 mod common;
+#[path = "../xtask/src/lab/nat.rs"]
+#[allow(dead_code, reason = "the lab has more kinds, and their names")]
+mod nat;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use common::namespace::{self, shell};
 use common::node::Node;
-use common::skip;
-use common::tools::{tool, which};
-
-/// Set in the process that already lives in the namespaces of its test.
-const INSIDE: &str = "STERNA_TEST_INSIDE";
+use common::tools::which;
+use nat::Nat;
 
 /// Runs this test in namespaces of its own; true in there.
 fn enter(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    for (program, package) in [
-        ("unshare", "util-linux"),
-        ("ip", "iproute2"),
-        ("nft", "nftables"),
-        ("python3", "python3"),
-        ("turnutils_natdiscovery", "coturn"),
-    ] {
-        if tool(test, program, package).is_none() {
-            return false;
-        }
-    }
-    let unshared = || {
-        let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--net", "--mount", "--"]);
-        command
-    };
-    // What a namespace needs, so that a machine without it shows by a skip, not by a failure.
-    let needs =
-        "mount -t tmpfs tests /run && ip link set lo up && ip netns add one && nft list ruleset";
-    let possible = unshared().args(["sh", "-c", needs]).output();
-    if let Some(reason) = match possible {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(
-            String::from_utf8_lossy(&output.stderr)
-                .trim()
-                .replace('\n', "; "),
-        ),
-        Err(error) => Some(error.to_string()),
-    } {
-        skip(test, &format!("no network namespace: {reason}"));
-        return false;
-    }
-    let output = unshared()
-        .arg(std::env::current_exe().expect("a test binary"))
-        .args([test, "--exact", "--nocapture"])
-        .env(INSIDE, "1")
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("unshare");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}");
-    assert!(text.contains("1 passed"), "{text}");
-    false
-}
-
-/// Runs a shell's lines, all of which must succeed.
-fn shell(lines: &str) -> String {
-    let output = Command::new("sh")
-        .args(["-ec", lines])
-        .output()
-        .expect("sh");
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{text}");
-    text
+    namespace::enter(
+        test,
+        &[
+            ("ip", "iproute2"),
+            ("nft", "nftables"),
+            ("python3", "python3"),
+            ("turnutils_natdiscovery", "coturn"),
+        ],
+        "mount -t tmpfs tests /run && ip link set lo up && ip netns add one && nft list ruleset",
+    )
 }
 
 /// The node on both of its addresses; loopback for the test's own questions.
@@ -99,8 +53,8 @@ fn no_nat() -> Node {
     node()
 }
 
-/// A home behind a router with these chains.
-fn behind(chains: &str) -> Node {
+/// A home behind a router that translates so.
+fn behind(nat: Nat) -> Node {
     shell(
         "mount -t tmpfs tests /run
          ip link set lo up
@@ -127,9 +81,11 @@ fn behind(chains: &str) -> Node {
         .spawn()
         .expect("nft");
     let mut rules = nft.stdin.take().expect("a pipe");
-    write!(rules, "table ip nat_of_the_test {{\n{chains}\n}}\n").expect("nft reads");
+    rules
+        .write_all(nat.rules("198.51.100.9").as_bytes())
+        .expect("nft reads");
     drop(rules);
-    assert!(nft.wait().expect("nft").success(), "{chains}");
+    assert!(nft.wait().expect("nft").success(), "{nat:?}");
     node()
 }
 
@@ -160,70 +116,6 @@ fn silent(text: &str, sentence: &str) {
 fn says(text: &str, sentence: &str) {
     assert!(text.contains(sentence), "no {sentence:?} in:\n{text}");
 }
-
-/// A prerouting nat chain is always there, also when empty: without one, some kernels do not
-/// translate the answers.
-const MASQUERADE: &str = "\
-chain prerouting { type nat hook prerouting priority -100; }
-chain postrouting { type nat hook postrouting priority 100; oifname wan masquerade; }
-";
-
-const MASQUERADE_AT_RANDOM: &str = "\
-chain prerouting { type nat hook prerouting priority -100; }
-chain postrouting { type nat hook postrouting priority 100; oifname wan masquerade fully-random; }
-";
-
-/// Only answers pass the router.
-const FORWARD_ANSWERS_ONLY: &str = "\
-chain forward {
-  type filter hook forward priority 0;
-  iifname wan ct state established,related accept
-  iifname wan drop
-}
-";
-
-/// The router takes nothing from outside for itself.
-const INPUT_ANSWERS_ONLY: &str = "\
-chain input {
-  type filter hook input priority 0;
-  iifname wan ct state established,related accept
-  iifname wan drop
-}
-";
-
-/// Any outside address reaches the inside port that last sent from this outside port.
-const FULL_CONE: &str = "\
-map mapped {
-  type inet_service : ipv4_addr . inet_service
-  flags dynamic,timeout
-  timeout 300s
-}
-chain prerouting {
-  type nat hook prerouting priority -100;
-  iifname wan meta l4proto udp dnat to udp dport map @mapped
-}
-chain postrouting {
-  type nat hook postrouting priority 100;
-  oifname wan meta l4proto udp update @mapped { udp sport timeout 300s : ip saddr . udp sport }
-  oifname wan snat to 198.51.100.9
-}
-";
-
-/// On top of the cone: only addresses that this inside port has sent to.
-const RESTRICTED: &str = "\
-set seen {
-  type ipv4_addr . inet_service . ipv4_addr
-  flags dynamic,timeout
-  timeout 300s
-}
-chain forward {
-  type filter hook forward priority 0;
-  oifname wan meta l4proto udp update @seen { ip saddr . udp sport . ip daddr timeout 300s }
-  iifname wan ct state established,related accept
-  iifname wan ip daddr . udp dport . ip saddr @seen accept
-  iifname wan drop
-}
-";
 
 /// The early-packet test of docs/NAT_DISCOVERY.md: prints the mapped port of each step, or 0 where
 /// nobody was heard.
@@ -307,7 +199,7 @@ fn a_home_router_maps_alike_for_all_and_lets_only_the_asked_port_in() {
     if !enter("a_home_router_maps_alike_for_all_and_lets_only_the_asked_port_in") {
         return;
     }
-    let node = behind(&[MASQUERADE, FORWARD_ANSWERS_ONLY, INPUT_ANSWERS_ONLY].concat());
+    let node = behind(Nat::LinuxHome);
     let mapping = natdiscovery(&HOME, "-m -L 10.77.0.2");
     says(&mapping, "NAT with Endpoint Independent Mapping!");
     let filtering = natdiscovery(&HOME, "-f -L 10.77.0.2");
@@ -321,7 +213,7 @@ fn a_full_cone_maps_alike_for_all_and_lets_everybody_in() {
     if !enter("a_full_cone_maps_alike_for_all_and_lets_everybody_in") {
         return;
     }
-    let node = behind(FULL_CONE);
+    let node = behind(Nat::FullCone);
     let mapping = natdiscovery(&HOME, "-m -P -L 10.77.0.2");
     says(&mapping, "NAT with Endpoint Independent Mapping!");
     let filtering = natdiscovery(&HOME, "-f -L 10.77.0.2");
@@ -335,7 +227,7 @@ fn a_restricted_cone_lets_in_whom_the_inside_has_sent_to() {
     if !enter("a_restricted_cone_lets_in_whom_the_inside_has_sent_to") {
         return;
     }
-    let node = behind(&[FULL_CONE, RESTRICTED].concat());
+    let node = behind(Nat::Restricted);
     let filtering = natdiscovery(&HOME, "-f -L 10.77.0.2");
     says(&filtering, "NAT with Address Dependent Filtering!");
     node.stop();
@@ -346,14 +238,7 @@ fn a_symmetric_nat_has_a_mapping_for_each_address_and_port() {
     if !enter("a_symmetric_nat_has_a_mapping_for_each_address_and_port") {
         return;
     }
-    let node = behind(
-        &[
-            MASQUERADE_AT_RANDOM,
-            FORWARD_ANSWERS_ONLY,
-            INPUT_ANSWERS_ONLY,
-        ]
-        .concat(),
-    );
+    let node = behind(Nat::Symmetric);
     let mapping = natdiscovery(&HOME, "-m -L 10.77.0.2");
     says(&mapping, "NAT with Address and Port Dependent Mapping!");
     let filtering = natdiscovery(&HOME, "-f -L 10.77.0.2");
@@ -367,7 +252,7 @@ fn an_early_packet_moves_the_mapping_of_a_router_that_accepts_input() {
     if !enter("an_early_packet_moves_the_mapping_of_a_router_that_accepts_input") {
         return;
     }
-    let node = behind(&[MASQUERADE, FORWARD_ANSWERS_ONLY].concat());
+    let node = behind(Nat::LinuxHost);
     let mapping = natdiscovery(&HOME, "-m -L 10.77.0.2");
     says(&mapping, "NAT with Endpoint Independent Mapping!");
     let ports = early_packet();

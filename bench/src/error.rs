@@ -47,6 +47,14 @@ pub enum BenchError {
     /// The server closed a connection, or sent what is not TURN.
     #[error("a connection ended in the middle of the run: {0}")]
     StreamLost(io::Error),
+    /// The control service, or a file of its load.
+    #[error("{what}: {why}")]
+    Control {
+        /// What was wanted.
+        what: String,
+        /// Why it is not there.
+        why: String,
+    },
     /// Something did not happen in its time.
     #[error("{what}: not done in time; is the server rate-limiting us?")]
     TooSlow {
@@ -60,6 +68,14 @@ pub enum BenchError {
         pid: u32,
         /// What the system said.
         error: io::Error,
+    },
+    /// A device found no way to a node of the flow relay.
+    #[error("no way to the flow relay over {rung}: {why}")]
+    NoFlowPath {
+        /// By which rung.
+        rung: &'static str,
+        /// What was said.
+        why: String,
     },
     /// A certificate or a key of TLS.
     #[error("{what}: {why}")]

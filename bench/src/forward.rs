@@ -27,9 +27,7 @@ use sterna_stun::channel_data;
 use sterna_stun::message::{Class, Method, TransactionId};
 use sterna_stun::nonce::{NonceKey, NonceKeys};
 use sterna_stun::writer::{Full, MessageWriter};
-use sterna_turn::{
-    Epoch, Limits, Policy, PolicyConfig, Registry, Server, ServerConfig, Users, WorkerId,
-};
+use sterna_turn::{Epoch, Policy, PolicyConfig, Registry, Server, ServerConfig, WorkerId};
 
 use crate::BenchError;
 use crate::packet::filling;
@@ -422,28 +420,17 @@ fn config(now: Instant, listener: SocketAddr) -> ServerConfig {
         relay_addresses: relay_addresses.clone(),
         ..PolicyConfig::default()
     };
+    let nonce_keys = NonceKeys::new(NonceKey::new(0, &rand::rng().random()), None);
+    let epoch = Epoch {
+        instant: now,
+        unix_s: 0,
+    };
     ServerConfig {
-        realm: "bench".into(),
-        software: "".into(),
         listeners: vec![listener],
-        discovery: Vec::new(),
         relay_addresses,
-        external_addresses: Vec::new(),
-        relay_ports: 49_152..=65_535,
-        lifetime_max_s: 3600,
-        session_max_s: 0,
-        users: Arc::new(Users::default()),
-        secrets: Vec::new(),
-        password_algorithms: true,
         open_relay: true,
-        rfc5766_channels: false,
-        nonce_keys: NonceKeys::new(NonceKey::new(0, &rand::rng().random()), None),
-        epoch: Epoch {
-            instant: now,
-            unix_s: 0,
-        },
         policy: Arc::new(Policy::new(&policy)),
-        limits: Limits::default(),
+        ..ServerConfig::new("bench", nonce_keys, epoch)
     }
 }
 

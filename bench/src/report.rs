@@ -33,6 +33,18 @@ impl Totals {
     pub fn loss_percent(&self) -> f64 {
         percent(self.lost, self.sent)
     }
+
+    /// Adds another account's counts.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.received += other.received;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.late += other.late;
+        self.reordered += other.reordered;
+        self.corrupted += other.corrupted;
+        self.arrived_in_time += other.arrived_in_time;
+    }
 }
 
 /// `part` of `whole` in percent; nothing of nothing is 0.
@@ -87,6 +99,12 @@ impl Default for Latency {
 impl Latency {
     pub(crate) fn record_ns(&mut self, ns: u64) {
         self.0.saturating_record(ns);
+    }
+
+    /// Adds another account's latencies.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let added = self.0.add(&other.0);
+        added.expect("invariant: all histograms have the same bounds");
     }
 
     pub(crate) fn summary(&self) -> LatencySummary {

@@ -22,7 +22,7 @@ use crate::packet::filling;
 use crate::report::{LatencySummary, Micros, Totals};
 use crate::session::Session;
 use crate::target::{Transport, local_addr_towards};
-use crate::tls::{self, Trust};
+use crate::tls::Trust;
 use crate::wire::Route;
 
 /// Packets each way over each transport.
@@ -216,19 +216,8 @@ async fn one(
     server: SocketAddr,
     progress: &mut impl FnMut(Progress),
 ) -> Result<Measured, BenchError> {
-    let tls = match transport {
-        Transport::Tls => {
-            let name = tls::server_name(&check.server_name)?;
-            Some((tls::client_config(&check.trust)?, name))
-        }
-        Transport::Udp | Transport::Tcp => None,
-    };
+    let route = Route::new(server, transport, &check.trust, &check.server_name)?;
     let echo = EchoPeer::start(local_addr_towards(server)?).await?;
-    let route = Route {
-        server,
-        transport,
-        tls,
-    };
     let mut session = Session::connect(&route, Some(check.credentials.clone()), TIMERS).await?;
     let mapped = session.binding().await?;
     progress(Progress::Bound(transport, mapped));

@@ -6,47 +6,66 @@ use std::time::Instant;
 use bytes::Bytes;
 use rand::RngExt as _;
 use sterna_turn::client::{
-    AllocateOptions, Allocated, ClientConfig, ClientError, Credentials, Event, Received, Request,
-    Timers, TurnClient,
+    AllocateOptions, Allocated, ClientConfig, ClientError, Credentials, Event, Received, Redirect,
+    Request, Timers, TurnClient,
 };
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use crate::BenchError;
 use crate::wire::{Route, Wire};
 
+mod peers;
+
+pub use self::peers::PeerStream;
+
 /// A client of one server.
-pub(crate) struct Session {
-    pub(crate) client: TurnClient,
+#[derive(Debug)]
+pub struct Session {
+    /// The machine, for whoever needs more than the calls below.
+    pub client: TurnClient,
     pub(crate) wire: Wire,
+    route: Route,
+    /// What it has moved away from.
+    former: Vec<Wire>,
 }
+
+/// What a client has left behind. While it is held, its ports are nobody else's, whom the server would
+/// take for that client.
+#[derive(Debug)]
+pub struct Left(#[expect(dead_code, reason = "it is held")] Vec<Wire>);
 
 /// Data of a peer.
 #[derive(Debug)]
-pub(crate) struct FromPeer {
-    pub(crate) peer: SocketAddr,
-    pub(crate) payload: Bytes,
+pub struct FromPeer {
+    /// Who sent it to the relayed address.
+    pub peer: SocketAddr,
+    /// What.
+    pub payload: Bytes,
 }
 
 impl Session {
     /// Opens the wire; asks the server for nothing yet.
-    pub(crate) async fn connect(
+    pub async fn connect(
         route: &Route,
         credentials: Option<Credentials>,
         timers: Timers,
     ) -> Result<Self, BenchError> {
         let config = ClientConfig {
             timers,
+            server: Some(route.server),
             ..ClientConfig::new(route.link(), credentials)
         };
         let client = TurnClient::new(config, rand::rng().random());
         Ok(Self {
             client,
             wire: route.connect().await?,
+            route: route.clone(),
+            former: Vec::new(),
         })
     }
 
     /// The client's own address as the server sees it.
-    pub(crate) async fn binding(&mut self) -> Result<SocketAddr, BenchError> {
+    pub async fn binding(&mut self) -> Result<SocketAddr, BenchError> {
         let asked = self.client.binding(Instant::now());
         self.answer_to("Binding", asked, |event| match event {
             Event::Mapped { addr } => Some(addr),
@@ -56,19 +75,47 @@ impl Session {
     }
 
     /// Makes an allocation.
-    pub(crate) async fn allocate(&mut self) -> Result<Allocated, BenchError> {
-        let asked = self
-            .client
-            .allocate(Instant::now(), AllocateOptions::default());
-        self.answer_to("Allocate", asked, |event| match event {
-            Event::Allocated(allocated) => Some(allocated),
-            _ => None,
-        })
-        .await
+    pub async fn allocate(&mut self) -> Result<Allocated, BenchError> {
+        self.allocate_with(AllocateOptions::default()).await
+    }
+
+    /// Makes an allocation of a certain kind.
+    ///
+    /// # Errors
+    /// [`BenchError::Refused`] when the server refuses it.
+    pub async fn allocate_with(
+        &mut self,
+        options: AllocateOptions,
+    ) -> Result<Allocated, BenchError> {
+        let mut asked = self.client.allocate(Instant::now(), options);
+        loop {
+            let answer = self.answer_to("Allocate", asked, |event| match event {
+                Event::Allocated(allocated) => Some(Ok(allocated)),
+                Event::Redirected(redirect) => Some(Err(redirect)),
+                _ => None,
+            });
+            match answer.await? {
+                Ok(allocated) => return Ok(allocated),
+                Err(redirect) => asked = self.go_to(&redirect).await?,
+            }
+        }
+    }
+
+    /// The server that it speaks to; another one than at first after a redirection.
+    #[must_use]
+    pub fn server(&self) -> SocketAddr {
+        self.route.server
+    }
+
+    /// Goes to the server that the present one names (RFC 8489 §10), over the same transport.
+    async fn go_to(&mut self, redirect: &Redirect) -> Result<Result<(), ClientError>, BenchError> {
+        self.route = self.route.elsewhere(redirect)?;
+        self.wire = self.route.connect().await?;
+        Ok(self.client.follow(Instant::now()))
     }
 
     /// Permits a peer.
-    pub(crate) async fn permit(&mut self, peer: IpAddr) -> Result<(), BenchError> {
+    pub async fn permit(&mut self, peer: IpAddr) -> Result<(), BenchError> {
         let asked = self.client.permit(Instant::now(), &[peer]);
         self.answer_to("CreatePermission", asked, |event| {
             matches!(event, Event::Permitted { .. }).then_some(())
@@ -77,7 +124,7 @@ impl Session {
     }
 
     /// Binds a channel to a peer.
-    pub(crate) async fn bind_channel(&mut self, peer: SocketAddr) -> Result<(), BenchError> {
+    pub async fn bind_channel(&mut self, peer: SocketAddr) -> Result<(), BenchError> {
         let asked = self.client.bind_channel(Instant::now(), peer).map(|_| ());
         self.answer_to("ChannelBind", asked, |event| {
             matches!(event, Event::ChannelBound { .. }).then_some(())
@@ -85,8 +132,60 @@ impl Session {
         .await
     }
 
+    /// Makes the allocation live longer.
+    pub async fn refresh(&mut self) -> Result<(), BenchError> {
+        let asked = self.client.refresh(Instant::now());
+        self.answer_to("Refresh", asked, |event| {
+            matches!(event, Event::Refreshed { .. }).then_some(())
+        })
+        .await
+    }
+
+    /// Goes on over another socket or connection, as a client does whose address has changed: the
+    /// server knows nothing of it, and the next request for the allocation finds none.
+    pub async fn rewire(&mut self, route: &Route) -> Result<Left, BenchError> {
+        let wire = route.connect().await?;
+        self.route = route.clone();
+        let mut left = std::mem::take(&mut self.former);
+        left.push(std::mem::replace(&mut self.wire, wire));
+        Ok(Left(left))
+    }
+
+    /// Takes the allocation along to another socket or connection (RFC 8016), over any transport of
+    /// the same server. The old one stays open, whatever comes of it.
+    ///
+    /// # Errors
+    /// [`BenchError::Refused`] when the server refuses, or gave no ticket.
+    pub async fn move_to(&mut self, route: &Route) -> Result<(), BenchError> {
+        let wire = route.connect().await?;
+        self.route = route.clone();
+        self.former.push(std::mem::replace(&mut self.wire, wire));
+        let asked = self.client.moved(Instant::now(), route.link());
+        let moved = self.answer_to("Refresh", asked, |event| match event {
+            Event::Moved { .. } => Some(Ok(())),
+            Event::Ended(_) => Some(Err(BenchError::AllocationLost)),
+            _ => None,
+        });
+        moved.await??;
+        // With the first packet from here, the server sends here.
+        self.transmit().await
+    }
+
+    /// Closes what it has moved away from.
+    pub fn close_former(&mut self) {
+        self.former.clear();
+    }
+
+    /// Is gone without a word.
+    #[must_use]
+    pub fn leave(self) -> Left {
+        let mut left = self.former;
+        left.push(self.wire);
+        Left(left)
+    }
+
     /// Gives the allocation back.
-    pub(crate) async fn release(&mut self) -> Result<(), BenchError> {
+    pub async fn release(&mut self) -> Result<(), BenchError> {
         let asked = self.client.release(Instant::now());
         self.answer_to("Refresh", asked, |event| {
             matches!(event, Event::Ended(_)).then_some(())
@@ -95,11 +194,7 @@ impl Session {
     }
 
     /// Sends a payload to a peer by the shortest way there is.
-    pub(crate) async fn send(
-        &mut self,
-        peer: SocketAddr,
-        payload: &[u8],
-    ) -> Result<(), BenchError> {
+    pub async fn send(&mut self, peer: SocketAddr, payload: &[u8]) -> Result<(), BenchError> {
         let prefix = self
             .client
             .prefix(peer, payload.len())
@@ -110,7 +205,7 @@ impl Session {
     }
 
     /// Waits for data of a peer until `deadline`, and does meanwhile what the client wants done.
-    pub(crate) async fn receive_until(
+    pub async fn receive_until(
         &mut self,
         deadline: Instant,
     ) -> Result<Option<FromPeer>, BenchError> {
@@ -149,10 +244,7 @@ impl Session {
     /// Sends what the client wants sent, then waits for a packet, the client's next deadline, or
     /// `deadline`.
     async fn step(&mut self, deadline: Option<Instant>) -> Result<Option<FromPeer>, BenchError> {
-        while let Some(bytes) = self.client.poll_transmit() {
-            let sent = self.wire.send([bytes, &[], &[]]).await;
-            sent.map_err(BenchError::StreamLost)?;
-        }
+        self.transmit().await?;
         let alarm = self.client.poll_timeout().into_iter().chain(deadline).min();
         let ring = async {
             match alarm {
@@ -167,7 +259,10 @@ impl Session {
                     Received::Data { peer, payload, .. } => {
                         Some(FromPeer { peer, payload: packet.slice(payload) })
                     }
-                    Received::Answer | Received::Ignored(_) => None,
+                    Received::Answer
+                    | Received::Attempt
+                    | Received::Icmp { .. }
+                    | Received::Ignored(_) => None,
                 })
             }
             () = ring => {
@@ -175,6 +270,15 @@ impl Session {
                 Ok(None)
             }
         }
+    }
+
+    /// Sends what the client wants sent.
+    async fn transmit(&mut self) -> Result<(), BenchError> {
+        while let Some(bytes) = self.client.poll_transmit() {
+            let sent = self.wire.send([bytes, &[], &[]]).await;
+            sent.map_err(BenchError::StreamLost)?;
+        }
+        Ok(())
     }
 }
 
@@ -199,8 +303,10 @@ pub(crate) fn name_of(request: &Request) -> &'static str {
     match request {
         Request::Binding => "Binding",
         Request::Allocate(_) => "Allocate",
-        Request::Refresh { .. } => "Refresh",
+        Request::Refresh { .. } | Request::Move { .. } => "Refresh",
         Request::CreatePermission { .. } => "CreatePermission",
         Request::ChannelBind { .. } => "ChannelBind",
+        Request::Connect { .. } => "Connect",
+        Request::ConnectionBind { .. } => "ConnectionBind",
     }
 }

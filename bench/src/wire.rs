@@ -8,18 +8,18 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use sterna_stun::framing;
-use sterna_turn::client::Link;
+use sterna_turn::client::{Link, Redirect};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio_rustls::TlsConnector;
 
 use crate::BenchError;
 use crate::target::{Target, Transport};
-use crate::tls;
+use crate::tls::{self, Trust};
 
 /// How a server is reached.
 #[derive(Clone, Debug)]
-pub(crate) struct Route {
+pub struct Route {
     pub(crate) server: SocketAddr,
     pub(crate) transport: Transport,
     /// Needed by [`Transport::Tls`] only.
@@ -27,20 +27,45 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// The way to a server as the arguments describe it.
-    pub(crate) fn of(target: &Target) -> Result<Self, BenchError> {
-        let tls = match target.transport {
-            Transport::Tls => {
-                let name = tls::server_name(target.host())?;
-                Some((tls::client_config(&target.trust()?)?, name))
-            }
+    /// The way to `server`; over TLS, whoever has `name` and stands up to `trust` is believed.
+    ///
+    /// # Errors
+    /// [`BenchError::Tls`] when the name or what is trusted cannot be used.
+    pub fn new(
+        server: SocketAddr,
+        transport: Transport,
+        trust: &Trust,
+        name: &str,
+    ) -> Result<Self, BenchError> {
+        let tls = match transport {
+            Transport::Tls => Some((tls::client_config(trust)?, tls::server_name(name)?)),
             Transport::Udp | Transport::Tcp => None,
         };
         Ok(Self {
-            server: target.addr()?,
-            transport: target.transport,
+            server,
+            transport,
             tls,
         })
+    }
+
+    /// The way to a server as the arguments describe it.
+    pub(crate) fn of(target: &Target) -> Result<Self, BenchError> {
+        let trust = match target.transport {
+            Transport::Tls => target.trust()?,
+            Transport::Udp | Transport::Tcp => Trust::Anybody,
+        };
+        Self::new(target.addr()?, target.transport, &trust, target.host())
+    }
+
+    /// The way to the server that a redirection names: the same transport, and over TLS the name that
+    /// it says, else the same one (RFC 8489 §10).
+    pub(crate) fn elsewhere(&self, redirect: &Redirect) -> Result<Self, BenchError> {
+        let mut route = self.clone();
+        route.server = redirect.server;
+        if let (Some((_, name)), Some(domain)) = (&mut route.tls, &redirect.domain) {
+            *name = tls::server_name(domain)?;
+        }
+        Ok(route)
     }
 
     pub(crate) fn link(&self) -> Link {
@@ -101,11 +126,12 @@ async fn connect_tls(
 }
 
 /// A two-way stream of bytes.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug> Stream for S {}
 
 /// One client's socket or connection.
+#[derive(Debug)]
 pub(crate) enum Wire {
     /// UDP.
     Datagrams {

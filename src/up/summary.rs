@@ -10,6 +10,8 @@ use sterna_relay::node::{Addresses, Node};
 
 use super::first;
 use super::first_look::FirstLook;
+use super::fleet::Fleet;
+use super::flow::FlowLook;
 use crate::cli::UpArgs;
 use crate::config::print_json;
 use crate::{Failure, say};
@@ -19,8 +21,10 @@ pub(super) fn print(
     args: &UpArgs,
     look: &FirstLook,
     node: &Node,
+    fleet: Option<&Fleet>,
     credentials: Option<&Credentials>,
     report: Option<&Report>,
+    flow: &FlowLook,
 ) -> Result<(), Failure> {
     let addresses = node.addresses();
     if args.json {
@@ -30,10 +34,11 @@ pub(super) fn print(
             "udp": addresses.udp, "tcp": addresses.tcp, "tls": addresses.tls,
             "metrics": metrics(addresses), "certificate_sha256": node.certificate_sha256(),
             "credentials": credentials, "ice_servers": ice_servers(addresses, look),
-            "self_check": report, "config": look.config_file,
+            "self_check": report, "config": look.config_file, "flow": flow.to_json(look),
+            "control": fleet.map(Fleet::to_json), "notes": notes(look, fleet),
         }));
     }
-    say(&text(args, look, node, credentials, report));
+    say(&text(args, look, node, fleet, credentials, report, flow));
     Ok(())
 }
 
@@ -41,8 +46,10 @@ fn text(
     args: &UpArgs,
     look: &FirstLook,
     node: &Node,
+    fleet: Option<&Fleet>,
     credentials: Option<&Credentials>,
     report: Option<&Report>,
+    flow: &FlowLook,
 ) -> String {
     let addresses = node.addresses();
     let mut text = String::new();
@@ -65,7 +72,14 @@ fn text(
             "self-check: left out, since its peer would be on this host and the policy refuses that to everybody",
         ),
     }
+    flow.lines().iter().for_each(|words| line(words));
     line(&format!("metrics  {}\n", metrics(addresses)));
+    notes(look, fleet)
+        .iter()
+        .for_each(|note| line(&format!("note: {note}\n")));
+    if let Some(fleet) = fleet {
+        fleet.lines().iter().for_each(|words| line(words));
+    }
     if let Some(user) = credentials {
         line(&format!(
             "user      {}\npassword  {}",
@@ -93,6 +107,12 @@ fn text(
             user.password
         ));
     }
+    match fleet {
+        Some(fleet) => fleet.next_steps(),
+        None => flow.next_steps(look),
+    }
+    .iter()
+    .for_each(|words| line(words));
     if args.public.is_none() {
         line("  serve others:");
         line("    sterna up --public ADDRESS      then sterna relay --config FILE, see README.md");
@@ -101,6 +121,11 @@ fn text(
         line("\nCtrl-C ends it.");
     }
     text
+}
+
+fn notes(look: &FirstLook, fleet: Option<&Fleet>) -> Vec<String> {
+    let of_fleet = fleet.map_or(&[][..], |fleet| &fleet.notes);
+    [&look.notes, of_fleet].concat()
 }
 
 fn metrics(addresses: &Addresses) -> String {

@@ -22,6 +22,9 @@ pub const HEADER_V6_BYTES: usize = HEADER_BYTES + 2 * ATTRIBUTE_HEADER_BYTES + a
 /// The largest of the two.
 pub const HEADER_BYTES_MAX: usize = 48;
 
+/// What stands before a payload with DONT-FRAGMENT at most.
+pub const WHOLE_HEADER_BYTES_MAX: usize = HEADER_BYTES_MAX + ATTRIBUTE_HEADER_BYTES;
+
 const _: () = assert!(HEADER_V6_BYTES == HEADER_BYTES_MAX);
 
 /// The largest payload whose indication keeps within its 16 bits of length, for either family.
@@ -39,7 +42,7 @@ pub fn header(
     payload_len: usize,
     out: &mut [u8; HEADER_BYTES_MAX],
 ) -> Option<usize> {
-    write(Method::DATA, transaction_id, peer, payload_len, out)
+    write(Method::DATA, transaction_id, peer, payload_len, false, out)
 }
 
 /// Writes everything that stands before the payload of a Send indication: the client's side.
@@ -51,7 +54,19 @@ pub fn send_header(
     payload_len: usize,
     out: &mut [u8; HEADER_BYTES_MAX],
 ) -> Option<usize> {
-    write(Method::SEND, transaction_id, peer, payload_len, out)
+    write(Method::SEND, transaction_id, peer, payload_len, false, out)
+}
+
+/// As [`send_header`], with DONT-FRAGMENT: the payload is to reach the peer in one piece or not at
+/// all (RFC 8656 §11.1).
+#[must_use]
+pub fn whole_send_header(
+    transaction_id: TransactionId,
+    peer: SocketAddr,
+    payload_len: usize,
+    out: &mut [u8; WHOLE_HEADER_BYTES_MAX],
+) -> Option<usize> {
+    write(Method::SEND, transaction_id, peer, payload_len, true, out)
 }
 
 /// How many zero bytes follow the payload (RFC 8489 §14: values are padded).
@@ -67,7 +82,8 @@ fn write(
     transaction_id: TransactionId,
     peer: SocketAddr,
     payload_len: usize,
-    out: &mut [u8; HEADER_BYTES_MAX],
+    dont_fragment: bool,
+    out: &mut [u8],
 ) -> Option<usize> {
     if payload_len > PAYLOAD_BYTES_MAX {
         return None;
@@ -76,6 +92,7 @@ fn write(
         IpAddr::V4(_) => (HEADER_V4_BYTES, address::IPV4_BYTES),
         IpAddr::V6(_) => (HEADER_V6_BYTES, address::IPV6_BYTES),
     };
+    let header_len = header_len + usize::from(dont_fragment) * ATTRIBUTE_HEADER_BYTES;
     let length = header_len - HEADER_BYTES + payload_len + padding(payload_len);
     let length = u16::try_from(length).ok()?;
     write_header(
@@ -94,11 +111,12 @@ fn write(
     XorPeerAddress(peer)
         .encode(&transaction_id, &mut out[value_at..])
         .ok()?;
-    attribute_header(
-        &mut out[value_at + addr_len..],
-        AttributeType::DATA,
-        payload_len,
-    )?;
+    if dont_fragment {
+        let at = value_at + addr_len;
+        attribute_header(&mut out[at..], AttributeType::DONT_FRAGMENT, 0)?;
+    }
+    let data_at = header_len - ATTRIBUTE_HEADER_BYTES;
+    attribute_header(&mut out[data_at..], AttributeType::DATA, payload_len)?;
     Some(header_len)
 }
 

@@ -47,7 +47,7 @@ pub struct Key(Zeroizing<Vec<u8>>);
 
 impl Key {
     /// Takes a key as it is: the hash of long-term credentials (see [`crate::credentials`]), the
-    /// password of short-term ones (RFC 8489 §9.1.1), or a session key (RFC 7635 §4).
+    /// password of short-term ones (RFC 8489 §9.1.1), or a session key (RFC 7635 §5).
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self(Zeroizing::new(bytes.to_vec()))

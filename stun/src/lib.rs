@@ -12,7 +12,9 @@
 //! | [`integrity`] | MESSAGE-INTEGRITY and MESSAGE-INTEGRITY-SHA256 | RFC 8489 §14.5, §14.6 |
 //! | [`fingerprint`] | FINGERPRINT | RFC 8489 §14.7 |
 //! | [`credentials`] | keys of long-term and time-limited credentials | RFC 8489 §9.2, §14.4 |
+//! | [`access_token`] | tokens of third-party authorisation | RFC 7635 §6.2 |
 //! | [`nonce`] | stateless nonces | RFC 8489 §9.2 |
+//! | [`ticket`] | mobility tickets | RFC 8016 §3.3 |
 //! | [`channel_data`] | ChannelData | RFC 8656 §12.4 |
 //! | [`data_indication`] | Send and Data indications, fast | RFC 8656 §11 |
 //! | [`framing`] | where a frame ends on TCP and TLS | RFC 8489 §6.2.2, RFC 8656 §12.5 |
@@ -40,6 +42,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access_token;
 pub mod attr;
 pub mod channel_data;
 pub mod credentials;
@@ -50,6 +53,7 @@ pub mod framing;
 pub mod integrity;
 pub mod message;
 pub mod nonce;
+pub mod ticket;
 pub mod writer;
 
 pub use attr::{Attribute, AttributeError, AttributeType};

@@ -13,11 +13,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sterna_stun::attr::{
-    ChannelNumber, ErrorCode, Lifetime, Nonce, Realm, RequestedTransport, Username,
-    XorMappedAddress, XorPeerAddress, XorRelayedAddress,
+    ChannelNumber, Data, DontFragment, ErrorCode, Icmp, Lifetime, Nonce, Realm, RequestedTransport,
+    Username, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
 };
 use sterna_stun::channel_data;
 use sterna_stun::credentials::long_term_key_md5;
+use sterna_stun::data_indication::DataIndication;
 use sterna_stun::message::{Class, Message, Method, TransactionId};
 use sterna_stun::writer::{Full, MessageWriter};
 
@@ -132,6 +133,48 @@ impl Client {
             writer.attr(&XorPeerAddress(peer))
         })
         .map(drop)
+    }
+
+    /// Sends data by a Send indication.
+    pub(crate) fn indicate(&self, peer: SocketAddr, data: &[u8], dont_fragment: bool) {
+        let mut out = vec![0; BUFFER_BYTES];
+        let (class, method) = (Class::Indication, Method::SEND);
+        let mut write = || -> Result<usize, Full> {
+            let mut writer = MessageWriter::new(&mut out, class, method, new_transaction())?;
+            writer.attr(&XorPeerAddress(peer))?;
+            if dont_fragment {
+                writer.attr(&DontFragment)?;
+            }
+            writer.attr(&Data(data))?;
+            Ok(writer.finish())
+        };
+        let len = write().expect("fits into a datagram");
+        self.socket.send(&out[..len]).expect("loopback");
+    }
+
+    /// The next Data indication, if any comes in time: the peer, the data, the ICMP error.
+    pub(crate) fn receive_indication(
+        &self,
+        within: Duration,
+    ) -> Option<(SocketAddr, Option<Vec<u8>>, Option<Icmp>)> {
+        let deadline = Instant::now() + within;
+        while let Some(packet) = self.packet(deadline) {
+            if let Ok(DataIndication {
+                peer,
+                payload,
+                icmp,
+            }) = DataIndication::parse(&packet)
+            {
+                return Some((peer, payload.map(|range| packet[range].to_vec()), icmp));
+            }
+        }
+        None
+    }
+
+    /// The traffic class of what is sent from now on.
+    pub(crate) fn set_traffic_class(&self, class: u8) {
+        let socket = socket2::SockRef::from(&self.socket);
+        socket.set_tos_v4(class.into()).expect("an option");
     }
 
     /// Sends data by channel.

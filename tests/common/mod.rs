@@ -6,9 +6,15 @@
 #![allow(dead_code)]
 
 pub(crate) mod client;
+pub(crate) mod control;
+pub(crate) mod holdings;
 pub(crate) mod http;
+pub(crate) mod machine;
+pub(crate) mod namespace;
 pub(crate) mod node;
+pub(crate) mod nonsense;
 pub(crate) mod ports;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod tls;
 pub(crate) mod tools;
@@ -72,4 +78,12 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number from the environment, for the longer forms of a test.
+pub(crate) fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }

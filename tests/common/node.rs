@@ -21,6 +21,9 @@ pub(crate) const PASSWORD: &str = "correct-horse";
 pub(crate) const OTHER_USER: &str = "bob";
 pub(crate) const OTHER_PASSWORD: &str = "battery-staple";
 
+/// How often a node is started whose ports others take at the last moment.
+const START_TRIES: u32 = 3;
+
 /// A node that runs until it is stopped or dropped.
 pub(crate) struct Node {
     pub(crate) process: Process,
@@ -38,14 +41,7 @@ impl Node {
 
     /// The same through another program, which becomes the node.
     pub(crate) fn start_by(mut command: Command, overrides: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (port, tls_port, admin_port) = (free_port(), free_port(), free_port());
-        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, admin_port));
-        fs::write(
-            folder.path().join("node.toml"),
-            configuration(folder.path(), port, tls_port, admin),
-        )
-        .expect("a configuration");
+        let mut folder = tempfile::tempdir().expect("a folder");
         command
             .arg("relay")
             .arg("--config")
@@ -60,28 +56,41 @@ impl Node {
             }
         }
         command.current_dir(folder.path());
-        let process = Process::start(&mut command).expect("the node");
-        let mut node = Self {
-            process,
+        for _ in 0..START_TRIES {
+            let mut node = Self::start_on_free_ports(&mut command, folder);
+            match node.wait_until_ready() {
+                Ok(()) => return node,
+                // Between our look and the node's bind, somebody else's process was faster.
+                Err(text) if text.contains("is in use by another process") => folder = node.folder,
+                Err(text) => panic!("the node ended at once: {text}"),
+            }
+        }
+        panic!("the node's ports were taken {START_TRIES} times");
+    }
+
+    fn start_on_free_ports(command: &mut Command, folder: tempfile::TempDir) -> Self {
+        let (port, tls_port, admin_port) = (free_port(), free_port(), free_port());
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, admin_port));
+        let configuration = configuration(folder.path(), port, tls_port, admin);
+        fs::write(folder.path().join("node.toml"), configuration).expect("a configuration");
+        Self {
+            process: Process::start(command).expect("the node"),
             port,
             tls_port,
             admin,
             folder,
-        };
-        node.wait_until_ready();
-        node
+        }
     }
 
-    fn wait_until_ready(&mut self) {
+    /// Waits for that, or returns how the node has ended.
+    fn wait_until_ready(&mut self) -> Result<(), String> {
         wait_for("the node to be ready", SOON, || {
             if let Some(status) = self.process.ended() {
-                panic!(
-                    "the node ended at once: {status}\n{}",
-                    self.process.written()
-                );
+                return Some(Err(format!("{status}\n{}", self.process.written())));
             }
-            http::request(self.admin, "GET", "/readyz", "").filter(|answer| answer.status == 200)
-        });
+            let answer = http::request(self.admin, "GET", "/readyz", "")?;
+            (answer.status == 200).then_some(Ok(()))
+        })
     }
 
     pub(crate) fn user(&self) -> &'static str {

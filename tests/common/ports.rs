@@ -12,13 +12,19 @@ const COUNT: u32 = 18_000;
 
 /// A port that is free for UDP and TCP, IPv4 and IPv6, on loopback.
 pub(crate) fn free_port() -> u16 {
+    free_ports(1)
+}
+
+/// The first of so many neighbours that are free, and that no other test of this binary is given.
+pub(crate) fn free_ports(neighbours: u32) -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let start = std::process::id().wrapping_mul(61);
     for _ in 0..COUNT {
-        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(FIRST + start.wrapping_add(turn) % COUNT).expect("below 65536");
-        if is_free(port) {
-            return port;
+        let turn = NEXT.fetch_add(neighbours, Ordering::Relaxed);
+        let first = FIRST + start.wrapping_add(turn) % COUNT;
+        let port = |n| u16::try_from(first + n).expect("below 65536");
+        if (0..neighbours).all(|n| is_free(port(n))) {
+            return port(0);
         }
     }
     panic!("no free port");

@@ -41,18 +41,26 @@ impl Certificate {
         &self,
         to: SocketAddr,
     ) -> Option<StreamOwned<ClientConnection, TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.der.clone()).expect("a root");
-        let config = ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = "localhost".try_into().expect("a name");
-        let mut tls = ClientConnection::new(Arc::new(config), name).expect("a connection");
-        let mut tcp = TcpStream::connect(to).ok()?;
-        tcp.set_read_timeout(Some(SOON)).expect("a timeout");
-        while tls.is_handshaking() {
-            tls.complete_io(&mut tcp).ok()?;
-        }
-        Some(StreamOwned::new(tls, tcp))
+        connect(to, &self.der)
     }
+}
+
+/// A TLS connection to `to`, if it shows a certificate for `localhost` below this root.
+pub(crate) fn connect(
+    to: SocketAddr,
+    root: &CertificateDer<'static>,
+) -> Option<StreamOwned<ClientConnection, TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone()).expect("a root");
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().expect("a name");
+    let mut tls = ClientConnection::new(Arc::new(config), name).expect("a connection");
+    let mut tcp = TcpStream::connect(to).ok()?;
+    tcp.set_read_timeout(Some(SOON)).expect("a timeout");
+    while tls.is_handshaking() {
+        tls.complete_io(&mut tcp).ok()?;
+    }
+    Some(StreamOwned::new(tls, tcp))
 }

@@ -6,17 +6,28 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::node::Node;
-use super::ports::free_port;
+use super::ports::free_ports;
 use super::process::Process;
 use super::{report, skip, wait_for};
 
-/// The file of that name in `PATH` or where administrators' tools lie.
+/// The file of that name in `PATH`, where administrators' tools lie or where `go install` puts them.
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin", "/usr/local/bin"].map(PathBuf::from))
+        .chain(go_folders())
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
+}
+
+fn go_folders() -> impl Iterator<Item = PathBuf> {
+    let folder = |name, below: &str| Some(PathBuf::from(std::env::var_os(name)?).join(below));
+    let folders = [
+        folder("GOBIN", ""),
+        folder("GOPATH", "bin"),
+        folder("HOME", "go/bin"),
+    ];
+    folders.into_iter().flatten()
 }
 
 /// The tool, or nothing after having said that `test` is skipped without it.
@@ -40,7 +51,8 @@ pub(crate) struct EchoPeer {
 
 impl EchoPeer {
     pub(crate) fn start(program: &Path, addr: IpAddr) -> Self {
-        let port = free_port();
+        // It takes the next one too.
+        let port = free_ports(2);
         let mut command = Command::new(program);
         command.args(["-p", &port.to_string(), "-L", &addr.to_string()]);
         let process = Process::start(&mut command).expect("turnutils_peer");
@@ -92,7 +104,7 @@ pub(crate) fn uclient(
 }
 
 /// What the tool wrote, as an error when it did not end well.
-fn run_uclient(
+pub(crate) fn run_uclient(
     program: &Path,
     node: &Node,
     server: IpAddr,
@@ -111,7 +123,7 @@ fn run_uclient(
     if status.success() {
         Ok(text)
     } else {
-        Err(text)
+        Err(format!("{text}\n{status}"))
     }
 }
 

@@ -1,9 +1,12 @@
 //! `cargo xtask bench`: builds the command as it is shipped, then becomes `sterna bench …`.
 
+mod control;
+
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use crate::process::{Failure, Outcome, cargo, failed, metadata, root, run as run_command};
+use crate::tools;
 
 pub(crate) const HELP: &str = "\
 Builds the command and runs `sterna bench …` with it, from the repository's root.
@@ -17,6 +20,12 @@ Options:
 
 Examples:
   cargo xtask bench compare            beside Debian's coturn; writes bench/RESULTS.md
+  cargo xtask bench control load       k6 on the control service, on SQLite and PostgreSQL: a
+                                       profile (smoke, load, spike, soak), then scenarios
+                                       (registration, heartbeats, devices, relay_map,
+                                       credentials, signalling), or all of them
+  cargo xtask bench derp               the flow relay beside Tailscale's derper, which Go builds; its own
+                                       section of bench/RESULTS.md
   cargo xtask bench forward            our own share of a relayed packet
   cargo xtask bench --release turn --help
 ";
@@ -44,11 +53,23 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         .target_directory
         .join(profile)
         .join("sterna");
+    // Beside a service of its own; `sterna bench control sign` is the command's own part of it.
+    if let [first, arguments @ ..] = rest
+        && first == "control"
+        && arguments.first().is_none_or(|second| second != "sign")
+    {
+        return control::measure(binary.as_std_path(), arguments);
+    }
+    let mut command = Command::new(&binary);
+    command.arg("bench").args(rest);
+    // The other server of this comparison comes from Go's registry, and is left out without it.
+    if rest.first().is_some_and(|benchmark| benchmark == "derp")
+        && !rest.iter().any(|argument| argument.starts_with("--derper"))
+        && let Some(derper) = tools::get("derper")
+    {
+        command.arg("--derper").arg(derper);
+    }
     // Only returns when the program could not be started.
-    let error = Command::new(&binary)
-        .arg("bench")
-        .args(rest)
-        .current_dir(root())
-        .exec();
+    let error = command.current_dir(root()).exec();
     Err(failed(format!("{binary}: {error}")))
 }

@@ -9,8 +9,8 @@ use std::process::Command;
 use crate::process::{Failure, Outcome, cargo, failed, root};
 
 pub(crate) const HELP: &str = "\
-Regenerates the documents that come from the code: docs/CONFIG.md, docs/METRICS.md and
-docs/openapi-node.json.
+Regenerates the documents that come from the code: configuration, metrics and API of the node
+and of the control service.
 
 Usage: cargo xtask docs [--check]
 
@@ -20,10 +20,13 @@ Options:
 Example: cargo xtask docs
 ";
 
-const DOCUMENTS: [&str; 3] = [
+const DOCUMENTS: [&str; 6] = [
     "docs/CONFIG.md",
     "docs/METRICS.md",
     "docs/openapi-node.json",
+    "docs/CONTROL_CONFIG.md",
+    "docs/CONTROL_METRICS.md",
+    "docs/openapi-control.json",
 ];
 
 /// The environment variable at which the tests write what they would compare.
@@ -85,6 +88,8 @@ fn document_tests(cargo: &mut Command) -> Result<(bool, String), Failure> {
             "--quiet",
             "--package",
             "sterna-relay",
+            "--package",
+            "sterna-control",
             "--lib",
             "documents",
         ])

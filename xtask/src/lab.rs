@@ -45,6 +45,9 @@ Examples:
   cargo xtask lab --nat symmetric -- sh -c 'lab public ss -lun; ping -c 1 198.51.100.2'
 ";
 
+/// The router's address towards public.
+const OUTSIDE: &str = "198.51.100.1";
+
 /// What can be pasted into the shell; the folder goes with the lab.
 const TRY: &str = "  \
 lab public sterna relay --set 'turn.listen=[\"198.51.100.2:3478\"]' --set auth.users=u:lab-password \\
@@ -150,7 +153,10 @@ fn build(nat: Nat) -> Result<String, Failure> {
         run_command(in_host("public").args(route))?;
     }
     run_command(in_host("router").args(["sysctl", "-qw", "net.ipv4.ip_forward=1"]))?;
-    feed(in_host("router").args(["nft", "-f", "-"]), &nat.rules())?;
+    feed(
+        in_host("router").args(["nft", "-f", "-"]),
+        &nat.rules(OUTSIDE),
+    )?;
 
     let folder = "/run/lab";
     let program = format!("{folder}/lab");
@@ -225,5 +231,18 @@ mod tests {
             parse(&words("--nta open")),
             Err(Failure::Usage(_))
         ));
+    }
+
+    #[test]
+    fn every_nat_of_the_help_has_its_rules() {
+        for (name, nat) in Nat::ALL {
+            assert!(
+                HELP.contains(&format!("\n                {name} ")),
+                "{name}"
+            );
+            assert_eq!(Nat::named(name), Some(nat));
+            let rules = nat.rules(OUTSIDE);
+            assert_eq!(rules.matches('{').count(), rules.matches('}').count());
+        }
     }
 }

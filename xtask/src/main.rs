@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask test | tidy | docs | bench | lab | tools | ci`.
+//! The project's own tasks: `cargo xtask test | soak | tidy | docs | bench | lab | tools | ci`.
 //!
 //! Plain Rust with three dependencies, so that `cargo xtask` answers within seconds of a fresh
 //! clone. Every task prints what it does and ends with exit status 0 (done), 1 (failed) or
@@ -10,6 +10,7 @@ mod ci;
 mod docs;
 mod lab;
 mod process;
+mod soak;
 mod test;
 mod tidy;
 mod tools;
@@ -25,6 +26,7 @@ Usage: cargo xtask TASK [OPTIONS]
 
 Tasks:
   test    everything that the README promises: tidy, then every test of the workspace
+  soak    an hour of sessions that come and go, after which nothing may be left
   tidy    the rules of the house: arrows between crates, unsafe, licences, documents
   docs    regenerates the documents that come from the code
   bench   builds the command as it is shipped and runs `sterna bench …`
@@ -42,11 +44,16 @@ struct Task {
     run: fn(&[String]) -> Outcome,
 }
 
-const TASKS: [Task; 7] = [
+const TASKS: [Task; 8] = [
     Task {
         name: "test",
         help: test::HELP,
         run: test::run,
+    },
+    Task {
+        name: "soak",
+        help: soak::HELP,
+        run: soak::run,
     },
     Task {
         name: "tidy",

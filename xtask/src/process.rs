@@ -80,13 +80,26 @@ pub(crate) fn metadata(dependencies: bool) -> Result<Metadata, Failure> {
         .map_err(|error| failed(format!("cargo metadata: {error}")))
 }
 
-/// The file of that name in `PATH` or where administrators' tools lie, if there is one.
+/// The file of that name in `PATH`, where administrators' tools or Go's own lie, or where `go install`
+/// puts programs, if there is one.
 pub(crate) fn which(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin", "/usr/local/bin"].map(PathBuf::from))
+        .chain(["/usr/sbin", "/sbin", "/usr/local/bin", "/usr/local/go/bin"].map(PathBuf::from))
+        .chain(go_folders())
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
+}
+
+/// Where `go install` puts programs, without asking Go.
+fn go_folders() -> impl Iterator<Item = PathBuf> {
+    let folder = |name, below: &str| Some(PathBuf::from(std::env::var_os(name)?).join(below));
+    let folders = [
+        folder("GOBIN", ""),
+        folder("GOPATH", "bin"),
+        folder("HOME", "go/bin"),
+    ];
+    folders.into_iter().flatten()
 }
 
 /// Whether this process may do what only the administrator may.

@@ -5,7 +5,7 @@
 use std::fs::{OpenOptions, remove_file};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::process::{self, Failure, Outcome};
@@ -16,8 +16,8 @@ Shows which optional tools of the tests are here, and what is missing without th
 Usage: cargo xtask tools [--install]
 
 Options:
-  --install   as root on a system with apt-get, installs the missing ones; elsewhere says
-              what to install. Never fails: a missing tool only makes its tests skip.
+  --install   installs the missing ones: as root on a system with apt-get, and where there is
+              a Go; elsewhere says what to install. Never fails: a missing tool only makes its tests skip.
               cargo xtask test installs what its tests use by itself, but for the big ones (a
               browser).
 
@@ -27,8 +27,7 @@ Example: cargo xtask tools
 /// One optional tool.
 struct Tool {
     program: &'static str,
-    /// The package that brings it on Debian and Ubuntu.
-    package: &'static str,
+    source: Source,
     purpose: &'static str,
     /// Whether a test skips without it, so that it is worth installing unasked.
     for_tests: bool,
@@ -36,60 +35,99 @@ struct Tool {
     big: bool,
 }
 
-const TOOLS: [Tool; 8] = [
+/// Where a tool comes from.
+enum Source {
+    /// A package of Debian and Ubuntu.
+    Debian(&'static str),
+    /// A program of Go's, with its version, as `go install` takes it.
+    Go(&'static str),
+}
+
+const TOOLS: [Tool; 12] = [
     Tool {
         program: "turnutils_uclient",
-        package: "coturn",
+        source: Source::Debian("coturn"),
         purpose: "interop with coturn's client",
         for_tests: true,
         big: false,
     },
     Tool {
         program: "python3",
-        package: "python3",
+        source: Source::Debian("python3"),
         purpose: "a node without io_uring, and what the lab's NATs do",
         for_tests: true,
         big: false,
     },
     Tool {
         program: "ip",
-        package: "iproute2",
+        source: Source::Debian("iproute2"),
         purpose: "cargo xtask lab and bench compare",
         for_tests: true,
         big: false,
     },
     Tool {
         program: "nft",
-        package: "nftables",
+        source: Source::Debian("nftables"),
         purpose: "the NATs of cargo xtask lab",
         for_tests: true,
         big: false,
     },
     Tool {
         program: "chromium",
-        package: "chromium",
+        source: Source::Debian("chromium"),
         purpose: "interop with a browser",
         for_tests: true,
         big: true,
     },
     Tool {
         program: "certutil",
-        package: "libnss3-tools",
+        source: Source::Debian("libnss3-tools"),
         purpose: "a browser that trusts the tests' certificates",
         for_tests: true,
         // Small by itself, and of no use without the browser.
         big: true,
     },
     Tool {
+        // What Debian puts into the path; the server itself lies beside its version's programs.
+        program: "pg_ctlcluster",
+        source: Source::Debian("postgresql"),
+        purpose: "the control service's store over PostgreSQL",
+        for_tests: true,
+        big: false,
+    },
+    Tool {
+        program: "promtool",
+        source: Source::Debian("prometheus"),
+        purpose: "whether the metrics are as Prometheus wants them",
+        for_tests: true,
+        // It would run a server of its own at every start of the machine.
+        big: true,
+    },
+    Tool {
+        program: "pebble",
+        source: Source::Go("github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1"),
+        purpose: "interop with an ACME authority",
+        for_tests: true,
+        big: false,
+    },
+    Tool {
         program: "turnserver",
-        package: "coturn",
+        source: Source::Debian("coturn"),
         purpose: "cargo xtask bench compare",
         for_tests: false,
         big: false,
     },
     Tool {
+        program: "derper",
+        // The newest that the Go of the year before builds.
+        source: Source::Go("tailscale.com/cmd/derper@v1.102.5"),
+        purpose: "cargo xtask bench derp",
+        for_tests: false,
+        big: false,
+    },
+    Tool {
         program: "ethtool",
-        package: "ethtool",
+        source: Source::Debian("ethtool"),
         purpose: "cargo xtask bench compare",
         for_tests: false,
         big: false,
@@ -100,7 +138,10 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     match arguments {
         [] => report(),
         [flag] if flag == "--install" => {
-            install(&missing_packages(|_| true));
+            install_wanted(|_| true);
+            if !schemathesis().exists() {
+                install_schemathesis();
+            }
             report();
         }
         _ => return Err(Failure::Usage("see cargo xtask tools --help".to_owned())),
@@ -118,6 +159,15 @@ pub(crate) fn report() {
         };
         println!("tool {state} {:<18} {}", tool.program, tool.purpose);
     }
+    let state = if schemathesis().exists() {
+        "here   "
+    } else {
+        "missing"
+    };
+    println!(
+        "tool {state} {:<18} the control service against its document",
+        "schemathesis"
+    );
     let packages = missing_packages(|tool| tool.for_tests);
     if !packages.is_empty() {
         println!(
@@ -125,11 +175,80 @@ pub(crate) fn report() {
             packages.join(" ")
         );
     }
+    for program in missing_programs(|tool| tool.for_tests) {
+        println!("note: tests that need it will be skipped; to run them: go install {program}");
+    }
 }
 
 /// Installs what would let more tests run, as far as it is worth that unasked.
 pub(crate) fn install_missing() {
-    install(&missing_packages(|tool| tool.for_tests && !tool.big));
+    install_wanted(|tool| tool.for_tests && !tool.big);
+}
+
+/// Where a tool is; it is installed first if that is possible.
+pub(crate) fn get(program: &'static str) -> Option<PathBuf> {
+    if process::which(program).is_none() {
+        for tool in TOOLS.iter().filter(|tool| tool.program == program) {
+            match tool.source {
+                Source::Debian(package) => install(&[package]),
+                Source::Go(source) => go_install(source),
+            }
+        }
+    }
+    process::which(program)
+}
+
+fn install_wanted(wanted: fn(&Tool) -> bool) {
+    install(&missing_packages(wanted));
+    for program in missing_programs(wanted) {
+        go_install(program);
+    }
+}
+
+/// What asks the control service everything that its document allows, and much that it does not.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+
+/// Its program, in an environment of Python's own.
+fn schemathesis() -> PathBuf {
+    process::root().join("target/schemathesis/bin/schemathesis")
+}
+
+/// Puts it there, where there is a Python and the package index can be reached.
+fn install_schemathesis() {
+    let Some(python) = process::which("python3") else {
+        return;
+    };
+    println!("installing {SCHEMATHESIS} (pip, into target/schemathesis)");
+    let folder = process::root().join("target/schemathesis");
+    let made = Command::new(python)
+        .args(["-m", "venv"])
+        .arg(&folder)
+        .stdin(Stdio::null())
+        .status();
+    let installed = made.and_then(|_| {
+        Command::new(folder.join("bin/pip"))
+            .args(["install", "--quiet", SCHEMATHESIS])
+            .stdin(Stdio::null())
+            .status()
+    });
+    if !installed.is_ok_and(|status| status.success()) {
+        println!("note: {SCHEMATHESIS} could not be installed; going on without it");
+    }
+}
+
+/// Builds a program of Go's into the folder that Go keeps them in, where there is a Go.
+fn go_install(program: &str) {
+    let Some(go) = process::which("go") else {
+        return;
+    };
+    println!("installing {program} (go install)");
+    let status = Command::new(go)
+        .args(["install", program])
+        .stdin(Stdio::null())
+        .status();
+    if !status.is_ok_and(|status| status.success()) {
+        println!("note: go install {program} failed; going on without it");
+    }
 }
 
 /// Installs packages, where we may and know how to.
@@ -154,14 +273,30 @@ fn install(packages: &[&str]) {
 
 /// The packages of those wanted tools that are not here.
 fn missing_packages(wanted: fn(&Tool) -> bool) -> Vec<&'static str> {
-    let mut packages: Vec<_> = TOOLS
-        .iter()
-        .filter(|tool| wanted(tool) && process::which(tool.program).is_none())
-        .map(|tool| tool.package)
+    let mut packages: Vec<_> = missing(wanted)
+        .filter_map(|tool| match tool.source {
+            Source::Debian(package) => Some(package),
+            Source::Go(_) => None,
+        })
         .collect();
     packages.sort_unstable();
     packages.dedup();
     packages
+}
+
+/// The programs of Go's among them.
+fn missing_programs(wanted: fn(&Tool) -> bool) -> Vec<&'static str> {
+    let go = missing(wanted).filter_map(|tool| match tool.source {
+        Source::Go(program) => Some(program),
+        Source::Debian(_) => None,
+    });
+    go.collect()
+}
+
+fn missing(wanted: fn(&Tool) -> bool) -> impl Iterator<Item = &'static Tool> {
+    TOOLS
+        .iter()
+        .filter(move |tool| wanted(tool) && process::which(tool.program).is_none())
 }
 
 fn apt_get(arguments: &[&str]) -> Result<(), String> {

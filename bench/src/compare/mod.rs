@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::BenchError;
 use crate::turn::seconds;
+use crate::{BenchError, results};
 
 use lab::Lab;
 use rows::{Row, measure};
@@ -97,12 +97,7 @@ pub fn run(args: &CompareArgs) -> Result<(), BenchError> {
     let text = table.to_markdown(args);
     println!("{text}");
     if !args.no_write {
-        let write = std::fs::write(&args.out, text);
-        write.map_err(|error| BenchError::Failed {
-            what: args.out.display().to_string(),
-            why: error.to_string(),
-        })?;
-        eprintln!("written to {}", args.out.display());
+        results::replace_section(&args.out, table::HEADING, &text)?;
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! Medians and spread of all rounds, as Markdown.
 
 use std::fmt::Write as _;
-use std::fs;
 
 use super::CompareArgs;
 use super::rows::{Row, generator_line};
 use super::server::Variant;
-use crate::BenchError;
+use crate::{BenchError, results};
+
+/// What the section of the results begins with.
+pub(super) const HEADING: &str = "# Results";
 
 /// All figures of a comparison.
 #[derive(Debug)]
@@ -76,7 +78,7 @@ impl Table {
     }
 
     fn write(&self, text: &mut String, args: &CompareArgs) -> std::fmt::Result {
-        writeln!(text, "# Results\n")?;
+        writeln!(text, "{HEADING}\n")?;
         writeln!(
             text,
             "Written by `cargo xtask bench compare`; `bench/README.md` says what is measured and how."
@@ -148,80 +150,30 @@ impl Cell {
         }
     }
 
-    /// `median (smallest–largest)`.
     fn figure(&self, index: usize) -> String {
-        let sorted = self.sorted(index);
-        let (Some(median), Some(first), Some(last)) =
-            (self.median(index), sorted.first(), sorted.last())
-        else {
-            return "–".to_owned();
-        };
-        if sorted.len() == 1 || written(*first) == written(*last) {
-            return written(median);
-        }
-        format!(
-            "**{}** ({}–{})",
-            written(median),
-            written(*first),
-            written(*last)
-        )
+        results::spread(&self.values(index))
     }
 
     fn median(&self, index: usize) -> Option<f64> {
-        let sorted = self.sorted(index);
-        let middle = sorted.len() / 2;
-        if sorted.len() % 2 == 1 {
-            return sorted.get(middle).copied();
-        }
-        Some((sorted.get(middle.checked_sub(1)?)? + sorted.get(middle)?) / 2.0)
+        results::median(&self.values(index))
     }
 
-    fn sorted(&self, index: usize) -> Vec<f64> {
-        let values = self
-            .rounds
-            .iter()
-            .filter_map(|figures| figures.get(index).copied());
-        let mut values: Vec<f64> = values.filter(|value| !value.is_nan()).collect();
-        values.sort_by(f64::total_cmp);
-        values
+    fn values(&self, index: usize) -> Vec<f64> {
+        let rounds = self.rounds.iter();
+        rounds
+            .filter_map(|figures| figures.get(index).copied())
+            .collect()
     }
-}
-
-/// Three digits, or thousands with a separator.
-fn written(value: f64) -> String {
-    if value.abs() < 9.995 {
-        return format!("{value:.2}");
-    }
-    let digits = format!("{:.0}", value.abs());
-    let mut grouped = if value < 0.0 {
-        "−".to_owned()
-    } else {
-        String::new()
-    };
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 /// Where this was measured.
 fn host(args: &CompareArgs) -> String {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let kernel = read("/proc/sys/kernel/osrelease").trim().to_owned();
-    let cpus = read("/proc/cpuinfo");
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let model = model.map_or("an unnamed processor", |(_, name)| name);
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let (rounds, seconds) = (args.rounds, args.duration.as_secs_f64());
     format!(
-        "{model}, {cores} cores, Linux {kernel}; coturn {}; {rounds} interleaved rounds of {seconds} s a row, \
+        "{}; coturn {}; {rounds} interleaved rounds of {seconds} s a row, \
          medians with smallest and largest; 172-byte packets unless said otherwise; one worker or relay \
          thread; processor time is that of the process, its receive thread and its core's ksoftirqd.",
+        results::host(),
         coturn_version()
     )
 }
@@ -243,12 +195,6 @@ fn coturn_version() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn figures_are_written_with_the_digits_that_matter() {
-        let values = [0.0, 1.234, 123.4, 12_345.6, -2_000_000.0].map(written);
-        assert_eq!(values, ["0.00", "1.23", "123", "12,346", "−2,000,000"]);
-    }
 
     #[test]
     fn a_cell_shows_median_and_spread_and_how_much_less_than_coturn() {

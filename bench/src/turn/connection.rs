@@ -29,7 +29,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Takes over a session whose way to its peer is open.
     pub(super) fn start(index: u32, session: Session, shared: Rc<Shared>) -> Self {
-        let Session { client, wire } = session;
+        let Session { client, wire, .. } = session;
         let Wire::Frames { stream, inbox } = wire else {
             unreachable!("a run over streams has streams");
         };
@@ -147,8 +147,8 @@ impl Reader {
                 self.shared
                     .arrive(&frame[payload], |sender| self.is_expected(sender, peer));
             }
-            Received::Answer => flush(&mut client, &self.frames),
-            Received::Ignored(_) => {}
+            Received::Answer | Received::Attempt => flush(&mut client, &self.frames),
+            Received::Icmp { .. } | Received::Ignored(_) => {}
         }
         while let Some(event) = client.poll_event() {
             match event {

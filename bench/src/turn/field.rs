@@ -290,8 +290,8 @@ impl Field {
                     is_at_home,
                 )))
             }
-            Received::Answer => self.serve(index, now).map(|()| false),
-            Received::Ignored(_) => Ok(false),
+            Received::Answer | Received::Attempt => self.serve(index, now).map(|()| false),
+            Received::Icmp { .. } | Received::Ignored(_) => Ok(false),
         }
     }
 

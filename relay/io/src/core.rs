@@ -1,16 +1,21 @@
 //! What all engines have in common: buffers, the outgoing queue, the batch, the counts.
 
+use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
 
 use crate::counters::Counters;
-use crate::engine::{BudgetLine, Config, Port};
+use crate::engine::{BudgetLine, Config, ListenerId, OpenError, Port, RelaySlot};
 use crate::limits;
 use crate::memory::table;
+use crate::notice::Notice;
 use crate::outbox::{Outbox, Payload, Pushed};
 use crate::packet::{Packet, Train};
 use crate::pool::{Pool, SharedPacket};
+use crate::rest::Resting;
+use crate::slots::{Slot, Slots, overflow_since};
+use crate::sockets;
 use crate::waker::Waker;
 
 /// The number of a socket within its engine: listeners first, then relay slots.
@@ -18,6 +23,36 @@ pub(crate) fn socket_of(port: Port) -> u32 {
     match port {
         Port::Listener(listener) => u32::from(listener.0),
         Port::Relay(slot) => limits::LISTENERS_MAX.saturating_add(slot.0),
+    }
+}
+
+/// The port of such a number.
+pub(crate) fn port_of(socket: u32) -> Port {
+    match socket.checked_sub(limits::LISTENERS_MAX) {
+        None => Port::Listener(ListenerId(u16::try_from(socket).unwrap_or(u16::MAX))),
+        Some(slot) => Port::Relay(RelaySlot(slot)),
+    }
+}
+
+/// What a port is to be made of.
+#[allow(unreachable_pub)] // of a method of a supertrait of a public trait
+#[derive(Debug)]
+pub enum Source {
+    /// A socket to bind to this address.
+    Addr(SocketAddr),
+    /// A socket that is bound already.
+    Socket(UdpSocket),
+}
+
+impl Source {
+    /// The socket, bound, and ready for an engine of the kernel.
+    pub(crate) fn socket(self, port: Port, config: &Config) -> Result<UdpSocket, OpenError> {
+        let socket = match self {
+            Self::Addr(addr) => sockets::bind_relay(addr, config.socket_buffer_bytes)?,
+            Self::Socket(socket) => socket,
+        };
+        sockets::prepare(&socket, port, config)?;
+        Ok(socket)
     }
 }
 
@@ -31,8 +66,42 @@ pub trait Driver {
     /// The common part, to change it.
     fn core_mut(&mut self) -> &mut Core;
 
+    /// Makes a port and begins to receive from it. Its slot is there already; what is to be known
+    /// of it is set in it here.
+    fn attach(&mut self, port: Port, source: Source) -> Result<(), OpenError>;
+
     /// Whether a port is open.
-    fn is_open(&self, port: Port) -> bool;
+    #[inline]
+    fn is_open(&self, port: Port) -> bool {
+        self.core().is_open(port)
+    }
+
+    /// Makes a listener.
+    fn serve_listener(&mut self, source: Source) -> Result<ListenerId, OpenError> {
+        let id = u16::try_from(self.core().listeners.len()).unwrap_or(u16::MAX);
+        if u32::from(id) >= limits::LISTENERS_MAX {
+            return Err(OpenError::TableFull);
+        }
+        self.core_mut().listeners.push(Slot::new(None));
+        match self.attach(Port::Listener(ListenerId(id)), source) {
+            Ok(()) => Ok(ListenerId(id)),
+            Err(error) => {
+                self.core_mut().listeners.pop();
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a relay port.
+    fn serve_relay(&mut self, source: Source) -> Result<RelaySlot, OpenError> {
+        let slot = self.core_mut().relays.open(None)?;
+        if let Err(error) = self.attach(Port::Relay(slot), source) {
+            self.core_mut().relays.close(slot);
+            self.core_mut().relays.free(slot);
+            return Err(error);
+        }
+        Ok(slot)
+    }
 
     /// Sends what is queued in the middle of a batch, since the queue is full.
     fn make_room(&mut self);
@@ -47,11 +116,12 @@ pub(crate) fn queue<E: Driver + ?Sized>(
     header: &[u8],
     mut payload: Payload<'_>,
     tail: usize,
+    whole: bool,
 ) {
     let socket = engine.is_open(via).then(|| socket_of(via));
     while !engine
         .core_mut()
-        .queue(socket, to, header, &mut payload, tail)
+        .queue(socket, to, header, &mut payload, tail, whole)
     {
         engine.make_room();
     }
@@ -66,6 +136,14 @@ pub struct Core {
     pub(crate) counters: Counters,
     pub(crate) waker: Waker,
     pub(crate) now: Instant,
+    pub(crate) listeners: Vec<Slot>,
+    pub(crate) relays: Slots,
+    // Relay ports that the next turn closes.
+    pub(crate) closing: Vec<RelaySlot>,
+    pub(crate) notices: VecDeque<Notice>,
+    // See `crate::rest` and `crate::whole`.
+    pub(crate) resting: Vec<Resting>,
+    pub(crate) interrupted: Vec<u32>,
     // The batch being handled, and how far.
     trains: Vec<Train>,
     handled: usize,
@@ -74,19 +152,83 @@ pub struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, waker: Waker, now: Instant) -> io::Result<Self> {
+    pub(crate) fn new(
+        config: Config,
+        relays: Slots,
+        waker: Waker,
+        now: Instant,
+    ) -> io::Result<Self> {
         let pool = Pool::new(config.buffer_count(), config.payload_bytes())?;
         Ok(Self {
             outbox: Outbox::new(&config),
             counters: Counters::default(),
             waker,
             now,
+            listeners: Vec::new(),
+            relays,
+            closing: Vec::new(),
+            notices: VecDeque::with_capacity(limits::NOTICES_MAX),
+            resting: Vec::new(),
+            interrupted: Vec::new(),
             trains: table(pool.count()),
             handled: 0,
             incoming: table(pool.count()),
             pool,
             config,
         })
+    }
+
+    #[inline]
+    pub(crate) fn is_open(&self, port: Port) -> bool {
+        match port {
+            Port::Listener(listener) => usize::from(listener.0) < self.listeners.len(),
+            Port::Relay(slot) => self.relays.open_at(slot).is_some(),
+        }
+    }
+
+    /// The slot of a socket, listener or relay port.
+    #[inline]
+    pub(crate) fn slot(&self, socket: u32) -> Option<&Slot> {
+        match socket.checked_sub(limits::LISTENERS_MAX) {
+            None => self.listeners.get(socket as usize),
+            Some(slot) => self.relays.at(RelaySlot(slot)),
+        }
+    }
+
+    /// The same, to change it.
+    #[inline]
+    pub(crate) fn slot_mut(&mut self, socket: u32) -> Option<&mut Slot> {
+        match socket.checked_sub(limits::LISTENERS_MAX) {
+            None => self.listeners.get_mut(socket as usize),
+            Some(slot) => self.relays.at_mut(RelaySlot(slot)),
+        }
+    }
+
+    /// Takes note of a message's control data in the slot of an open socket; `false`: it is not
+    /// open, and what it brings is for nobody.
+    #[inline]
+    pub(crate) fn note_receive(
+        &mut self,
+        socket: u32,
+        overflow: Option<u32>,
+        truncated: bool,
+    ) -> bool {
+        let Some(slot) = self.slot_mut(socket).filter(|slot| slot.is_open()) else {
+            return false;
+        };
+        slot.failures = 0;
+        let lost = overflow_since(&mut slot.overflow, overflow);
+        self.counters.receive_overflow += lost;
+        self.counters.truncated += u64::from(truncated);
+        true
+    }
+
+    /// Marks a relay port to be closed by the next turn.
+    pub(crate) fn close_relay(&mut self, slot: RelaySlot) {
+        if self.relays.close(slot) {
+            self.closing.push(slot);
+            self.forget_notices(slot);
+        }
     }
 
     /// Adds a filled buffer to the batch being received.
@@ -96,9 +238,9 @@ impl Core {
             from,
             len,
             stride,
-            ecn,
+            class,
         } = received;
-        let packet = self.pool.deliver(buffer, offset, len, ecn);
+        let packet = self.pool.deliver(buffer, offset, len, class);
         self.counters.trains_in += 1;
         self.counters.packets_in += if stride == 0 {
             1
@@ -111,7 +253,7 @@ impl Core {
             from,
             packet,
             stride,
-            ecn,
+            class,
         });
     }
 
@@ -120,10 +262,17 @@ impl Core {
         !self.incoming.is_empty()
     }
 
+    /// Whether there is something to say already, for which no wait may be begun.
+    pub(crate) fn has_notices(&self) -> bool {
+        !self.notices.is_empty()
+    }
+
     /// Drops what was received already for ports that are closed since; the buffers stay with the
     /// batch.
-    pub(crate) fn drop_incoming(&mut self, keep: impl Fn(Port) -> bool) {
-        self.incoming.retain(|train| keep(train.port));
+    pub(crate) fn drop_incoming(&mut self) {
+        let mut incoming = std::mem::take(&mut self.incoming);
+        incoming.retain(|train| self.is_open(train.port));
+        self.incoming = incoming;
     }
 
     /// Makes what was received the batch to handle. The pool's last batch must have been released.
@@ -169,6 +318,7 @@ impl Core {
         header: &[u8],
         payload: &mut Payload<'_>,
         tail: usize,
+        whole: bool,
     ) -> bool {
         let Some(socket) = socket else {
             self.counters.send_stale += 1;
@@ -176,7 +326,7 @@ impl Core {
         };
         match self
             .outbox
-            .push(&mut self.pool, socket, to, header, payload, tail)
+            .push(&mut self.pool, socket, to, header, payload, tail, whole)
         {
             Pushed::Queued => true,
             Pushed::Stale => {
@@ -209,5 +359,5 @@ pub(crate) struct Received {
     pub(crate) from: SocketAddr,
     pub(crate) len: usize,
     pub(crate) stride: usize,
-    pub(crate) ecn: u8,
+    pub(crate) class: u8,
 }

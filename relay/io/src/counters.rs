@@ -25,7 +25,7 @@ pub struct Counters {
     pub gso_fallbacks: u64,
     /// Datagrams lost because the socket's send buffer was full.
     pub send_would_block: u64,
-    /// Datagrams refused because of an ICMP port unreachable (connected sockets only).
+    /// Datagrams that were refused for an ICMP error about another one, each time they were tried.
     pub send_refused: u64,
     /// Datagrams without a route, or with an unreachable host or network.
     pub send_unreachable: u64,
@@ -48,10 +48,16 @@ pub struct Counters {
     pub truncated: u64,
     /// Datagrams that the kernel dropped because a socket's receive buffer was full.
     pub receive_overflow: u64,
-    /// Receives that ended with any other error.
+    /// Receives that failed for no datagram's fault; the socket is left alone for a while.
     pub receive_errors: u64,
     /// Multishot receives that ended and were armed again.
     pub rearmed: u64,
+    /// ICMP errors read from the relay ports' error queues, those of the host itself included.
+    pub icmp_errors: u64,
+    /// Datagrams sent again since an ICMP error about another one failed the first attempt.
+    pub send_retries: u64,
+    /// Notices forgotten because nobody took the ones before them.
+    pub notices_lost: u64,
     /// Packets not handed to another worker because too many were out already.
     pub share_limit: u64,
 }

@@ -8,9 +8,10 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
 
-use crate::core::{Driver, queue};
+use crate::core::{Driver, Source, queue};
 use crate::counters::Counters;
 use crate::limits;
+use crate::notice::Notice;
 use crate::outbox::Payload;
 use crate::packet::{Packet, Train};
 use crate::pool::SharedPacket;
@@ -54,6 +55,18 @@ pub enum OpenError {
     /// Anything else that the kernel answered.
     #[error(transparent)]
     Other(io::Error),
+}
+
+impl From<OpenError> for io::Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Other(error) => error,
+            OpenError::InUse => Self::from_raw_os_error(libc::EADDRINUSE),
+            OpenError::AddressNotLocal => Self::from_raw_os_error(libc::EADDRNOTAVAIL),
+            OpenError::OutOfDescriptors => Self::from_raw_os_error(libc::EMFILE),
+            OpenError::TableFull => Self::from_raw_os_error(libc::ENOSPC),
+        }
+    }
 }
 
 impl From<io::Error> for OpenError {
@@ -157,6 +170,17 @@ pub struct Config {
     /// Whether a packet leaves with the ECN bits that it came with (RFC 8656 §14). What
     /// [`Engine::send_copy`] sends has none.
     pub ecn: bool,
+    /// The DSCP that packets leave with.
+    pub dscp: Dscp,
+}
+
+/// Where the differentiated services code point of an outgoing packet comes from (RFC 8656 §14).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Dscp {
+    /// From the packet that it came with; what [`Engine::send_copy`] sends has 0, best effort.
+    Kept,
+    /// It is always this one, of six bits.
+    Fixed(u8),
 }
 
 impl Default for Config {
@@ -169,11 +193,29 @@ impl Default for Config {
             socket_buffer_bytes: limits::SOCKET_BUFFER_BYTES,
             segment_bytes_max: limits::SEGMENT_BYTES_MAX,
             ecn: true,
+            dscp: Dscp::Kept,
         }
     }
 }
 
 impl Config {
+    /// Which bits of a received packet's traffic class it leaves with.
+    pub(crate) fn class_kept(&self) -> u8 {
+        let ecn = if self.ecn { 0b11 } else { 0 };
+        match self.dscp {
+            Dscp::Kept => 0b1111_1100 | ecn,
+            Dscp::Fixed(_) => ecn,
+        }
+    }
+
+    /// The traffic class of what leaves the sockets without a word about it.
+    pub(crate) fn class_fixed(&self) -> u8 {
+        match self.dscp {
+            Dscp::Kept => 0,
+            Dscp::Fixed(dscp) => (dscp & 0b11_1111) << 2,
+        }
+    }
+
     /// How many receive buffers this makes.
     #[must_use]
     pub fn buffer_count(&self) -> u32 {
@@ -223,18 +265,26 @@ pub trait Engine: Driver {
     }
 
     /// Serves `socket` as a listener and returns its number: 0, 1, 2, … in the order of the calls.
-    fn add_listener(&mut self, socket: UdpSocket) -> io::Result<ListenerId>;
+    fn add_listener(&mut self, socket: UdpSocket) -> io::Result<ListenerId> {
+        Ok(self.serve_listener(Source::Socket(socket))?)
+    }
 
     /// Binds a relay port to `local`.
-    fn open_relay(&mut self, local: SocketAddr) -> Result<RelaySlot, OpenError>;
+    fn open_relay(&mut self, local: SocketAddr) -> Result<RelaySlot, OpenError> {
+        self.serve_relay(Source::Addr(local))
+    }
 
     /// Serves an already bound socket as a relay port: one that was held for a reservation.
-    fn adopt_relay(&mut self, socket: UdpSocket) -> Result<RelaySlot, OpenError>;
+    fn adopt_relay(&mut self, socket: UdpSocket) -> Result<RelaySlot, OpenError> {
+        self.serve_relay(Source::Socket(socket))
+    }
 
     /// Closes a relay port after what is queued on it was sent. Its packets are no longer handed
     /// out; its port is free for others when the next [`turn`](Self::turn) has returned, at the
     /// latest.
-    fn close_relay(&mut self, slot: RelaySlot);
+    fn close_relay(&mut self, slot: RelaySlot) {
+        self.core_mut().close_relay(slot);
+    }
 
     /// A handle that makes [`turn`](Self::turn) return, from any thread.
     fn waker(&self) -> Waker {
@@ -256,6 +306,13 @@ pub trait Engine: Driver {
         }
     }
 
+    /// What else has happened, oldest first: ICMP errors about what left relay ports, receives that
+    /// failed. To be asked after the trains; what nobody takes is forgotten in the end.
+    #[inline]
+    fn next_notice(&mut self) -> Option<Notice> {
+        self.core_mut().notices.pop_front()
+    }
+
     /// The bytes of a packet of this batch; nothing of one of an earlier batch.
     #[inline]
     fn bytes(&self, packet: Packet) -> &[u8] {
@@ -267,12 +324,23 @@ pub trait Engine: Driver {
     /// [`limits::TAIL_BYTES_MAX`].
     #[inline]
     fn send(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: Packet, tail: usize) {
-        queue(self, via, to, header, Payload::Packet(payload), tail);
+        queue(self, via, to, header, Payload::Packet(payload), tail, false);
+    }
+
+    /// Queues a payload that must not be fragmented: IPv4's DF bit is set. One that is longer than
+    /// the path allows is lost, and a [`Notice`] says so.
+    fn send_whole(&mut self, via: Port, to: SocketAddr, payload: Packet) {
+        queue(self, via, to, &[], Payload::Packet(payload), 0, true);
+    }
+
+    /// As [`send_whole`](Self::send_whole) from any memory.
+    fn send_whole_copy(&mut self, via: Port, to: SocketAddr, payload: &[u8]) {
+        queue(self, via, to, &[], Payload::Copy(payload), 0, true);
     }
 
     /// Queues a datagram from any memory: it is copied.
     fn send_copy(&mut self, via: Port, to: SocketAddr, header: &[u8], payload: &[u8], tail: usize) {
-        queue(self, via, to, header, Payload::Copy(payload), tail);
+        queue(self, via, to, header, Payload::Copy(payload), tail, false);
     }
 
     /// Makes a packet of this batch outlive it, on any thread, without a copy. `None` when too many
@@ -290,7 +358,7 @@ pub trait Engine: Driver {
         payload: SharedPacket,
         tail: usize,
     ) {
-        queue(self, via, to, header, Payload::Shared(payload), tail);
+        queue(self, via, to, header, Payload::Shared(payload), tail, false);
     }
 
     /// Totals since the start.

@@ -2,6 +2,7 @@
 //!
 //! A wildcard listener is served by one socket a local address, since an answer must leave from the
 //! address that was asked. So the node asks for the addresses at start and whenever they change.
+//! Which prefixes are the host's without being an interface's address is in [`crate::routes`].
 
 use std::io;
 use std::net::IpAddr;
@@ -74,7 +75,46 @@ unsafe fn local_address(node: &libc::ifaddrs) -> Option<LocalAddress> {
     })
 }
 
-/// Tells when an address came or went (`rtnetlink(7)`).
+/// Opens a netlink socket that listens to these groups; reads of it block.
+pub(crate) fn netlink(groups: u32) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // SAFETY: no pointers; the result is checked before it is owned.
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just opened, and nobody else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: a structure of integers, for which zeros are valid.
+    let mut addr: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+    addr.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).unwrap_or(0);
+    addr.nl_groups = groups;
+    let len = libc::socklen_t::try_from(size_of_val(&addr)).unwrap_or(0);
+    // SAFETY: the pointer and the length describe `addr`, which outlives the call.
+    if unsafe { libc::bind(socket.as_raw_fd(), (&raw const addr).cast(), len) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(socket)
+}
+
+/// Has the kernel look at what a question names, since Linux 4.20; earlier ones answer with more.
+pub(crate) fn ask_strictly(socket: &OwnedFd) {
+    const NETLINK_GET_STRICT_CHK: i32 = 12;
+    let on: i32 = 1;
+    let len = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(0);
+    // SAFETY: the pointer and the length describe `on`, which outlives the call.
+    let _ = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_NETLINK,
+            NETLINK_GET_STRICT_CHK,
+            (&raw const on).cast(),
+            len,
+        )
+    };
+}
+
+/// Tells when an address or a route came or went (`rtnetlink(7)`).
 ///
 /// The descriptor becomes readable; [`changed`](Self::changed) takes the news, after which
 /// [`local_addresses`] is to be asked again.
@@ -89,23 +129,11 @@ impl AddressWatch {
     /// # Errors
     /// What the kernel answers to opening and binding the socket.
     pub fn new() -> io::Result<Self> {
-        let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        // SAFETY: no pointers; the result is checked before it is owned.
-        let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: just opened, and nobody else owns it.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: a structure of integers, for which zeros are valid.
-        let mut addr: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
-        addr.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).unwrap_or(0);
-        addr.nl_groups = (libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR).cast_unsigned();
-        let len = libc::socklen_t::try_from(size_of_val(&addr)).unwrap_or(0);
-        // SAFETY: the pointer and the length describe `addr`, which outlives the call.
-        if unsafe { libc::bind(socket.as_raw_fd(), (&raw const addr).cast(), len) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let groups = libc::RTMGRP_IPV4_IFADDR
+            | libc::RTMGRP_IPV6_IFADDR
+            | libc::RTMGRP_IPV4_ROUTE
+            | libc::RTMGRP_IPV6_ROUTE;
+        let socket = netlink(groups.cast_unsigned())?;
         Ok(Self { socket })
     }
 
@@ -123,7 +151,7 @@ impl AddressWatch {
                     self.socket.as_raw_fd(),
                     buf.as_mut_ptr().cast(),
                     buf.len(),
-                    0,
+                    libc::MSG_DONTWAIT,
                 )
             };
             if got > 0 {

@@ -25,25 +25,34 @@ pub mod engine;
 pub mod interfaces;
 pub mod limits;
 pub mod mmsg;
+pub mod notice;
 pub mod packet;
 pub mod pool;
 pub mod probe;
+pub mod routes;
 pub mod sim;
 pub mod sockets;
+pub mod steering;
 pub mod uring;
 pub mod waker;
 
 mod core;
+mod errors;
 mod memory;
 mod outbox;
 mod receive;
+mod rest;
 mod slots;
 mod sockaddr;
+mod transmit;
+mod whole;
 
 pub use counters::Counters;
 pub use engine::{
-    BudgetLine, Config, Description, Engine, EngineKind, ListenerId, OpenError, Port, RelaySlot,
+    BudgetLine, Config, Description, Dscp, Engine, EngineKind, ListenerId, OpenError, Port,
+    RelaySlot,
 };
+pub use notice::{IcmpError, Notice};
 pub use packet::{Packet, Segments, Train};
 pub use pool::SharedPacket;
 pub use waker::Waker;

@@ -95,6 +95,24 @@ pub const RECEIVE_BURST_MAX: usize = 64;
 /// small packets. It bounds memory under flood, it is not reserved.
 pub const SOCKET_BUFFER_BYTES: usize = 2 * 1_024 * 1_024;
 
+/// The same of a listening socket, which all clients of a worker share: at 40,000 small packets a second
+/// it holds what comes while the worker does not run for half a second.
+pub const LISTENER_BUFFER_BYTES: usize = 4 * SOCKET_BUFFER_BYTES;
+
+/// Errors that are taken from one socket's error queue at a time, so that a flood of ICMP keeps a
+/// turn short. What is left fails the next receive, which comes back for it.
+pub const ERRORS_PER_READ_MAX: usize = 16;
+
+/// Notices that wait to be taken; one more is counted and forgotten.
+pub const NOTICES_MAX: usize = 256;
+
+/// How long a socket is left alone when a receive on it failed for no datagram's fault; twice as
+/// long each time in a row.
+pub const RECEIVE_REST_MIN: Duration = Duration::from_millis(1);
+
+/// The longest of those rests.
+pub const RECEIVE_REST_MAX: Duration = Duration::from_secs(1);
+
 /// Datagrams that wait for one simulated endpoint; the next one is dropped, as a socket would.
 pub const SIM_QUEUE_MAX: usize = 65_536;
 

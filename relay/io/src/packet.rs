@@ -55,8 +55,8 @@ pub struct Train {
     pub packet: Packet,
     /// The length of each but the last, which may be shorter.
     pub stride: usize,
-    /// The ECN bits of their IP headers.
-    pub ecn: u8,
+    /// The traffic class of their IP headers: six bits of DSCP, two of ECN.
+    pub class: u8,
 }
 
 impl Train {
@@ -108,7 +108,7 @@ mod tests {
                 batch: 5,
             },
             stride,
-            ecn: 0,
+            class: 0,
         }
     }
 

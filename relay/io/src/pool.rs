@@ -28,9 +28,16 @@ pub struct SharedPacket {
     buffer: u32,
     offset: u32,
     len: u32,
+    // The traffic class of its IP header.
+    class: u8,
 }
 
 impl SharedPacket {
+    /// The traffic class that it came with.
+    pub(crate) fn class(&self) -> u8 {
+        self.class
+    }
+
     /// A part of it; what lies beyond its end is left out.
     #[must_use]
     pub fn slice(mut self, range: Range<usize>) -> Self {
@@ -111,7 +118,8 @@ struct State {
     shares: u32,
     // Datagrams of it in the outgoing queue.
     queued: u16,
-    ecn: u8,
+    // The traffic class of its IP headers.
+    class: u8,
 }
 
 /// The buffers of one engine.
@@ -220,7 +228,7 @@ impl Pool {
     }
 
     /// A buffer that was filled: it belongs to the batch that is being received.
-    pub(crate) fn deliver(&mut self, buffer: u32, offset: usize, len: usize, ecn: u8) -> Packet {
+    pub(crate) fn deliver(&mut self, buffer: u32, offset: usize, len: usize, class: u8) -> Packet {
         let batch = next_batch(self.batch);
         let state = &mut self.states[buffer as usize];
         debug_assert!(
@@ -229,7 +237,7 @@ impl Pool {
         );
         *state = State {
             batch,
-            ecn,
+            class,
             ..State::default()
         };
         self.incoming.push(buffer);
@@ -267,9 +275,9 @@ impl Pool {
             && packet.batch == self.batch
     }
 
-    /// The ECN bits that a held packet came with.
-    pub(crate) fn ecn(&self, packet: Packet) -> u8 {
-        self.states[packet.buffer as usize].ecn
+    /// The traffic class that a held packet came with.
+    pub(crate) fn class(&self, packet: Packet) -> u8 {
+        self.states[packet.buffer as usize].class
     }
 
     /// Notes that a packet stands in the outgoing queue, and returns where its bytes are; `None`
@@ -336,12 +344,14 @@ impl Pool {
             self.buffers_shared += 1;
         }
         state.shares += 1;
+        let class = state.class;
         self.shares_out += 1;
         Some(SharedPacket {
             memory: Arc::clone(&self.memory),
             buffer: packet.buffer,
             offset: packet.offset,
             len: packet.len,
+            class,
         })
     }
 

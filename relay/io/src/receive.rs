@@ -5,45 +5,49 @@
 pub(crate) struct Control {
     /// The size of the segments of a train; `None`: it is a single datagram.
     pub(crate) stride: Option<usize>,
-    /// The ECN bits.
-    pub(crate) ecn: u8,
+    /// The traffic class: six bits of DSCP, two of ECN.
+    pub(crate) class: u8,
     /// How many datagrams the socket has dropped in its life, modulo 2³².
     pub(crate) overflow: Option<u32>,
 }
 
 impl Control {
-    /// Reads control messages. Their lengths are odd, their starts are aligned (`cmsg(3)`); one
-    /// that runs over the end stops the reading.
-    pub(crate) fn parse(mut bytes: &[u8]) -> Self {
+    /// Reads what a receive brought.
+    #[inline]
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         let mut control = Self::default();
-        while let Some((header, rest)) = bytes.split_at_checked(size_of::<libc::cmsghdr>()) {
-            let len = word(header, 0).unwrap_or(0);
-            let Some(data) = len
-                .checked_sub(header.len())
-                .and_then(|len| rest.get(..len))
-            else {
-                break;
-            };
-            let level = int(header, size_of::<usize>());
-            let kind = int(header, size_of::<usize>() + 4);
-            match (level, kind) {
-                (Some(libc::SOL_UDP), Some(libc::UDP_GRO)) => {
+        for message in control_messages(bytes) {
+            match message {
+                (libc::SOL_UDP, libc::UDP_GRO, data) => {
                     control.stride = int(data, 0).and_then(|size| usize::try_from(size).ok());
                 }
-                (Some(libc::SOL_IP), Some(libc::IP_TOS))
-                | (Some(libc::SOL_IPV6), Some(libc::IPV6_TCLASS)) => {
-                    control.ecn = traffic_class(data) & 0b11;
+                (libc::SOL_IP, libc::IP_TOS, data) | (libc::SOL_IPV6, libc::IPV6_TCLASS, data) => {
+                    control.class = traffic_class(data);
                 }
-                (Some(libc::SOL_SOCKET), Some(libc::SO_RXQ_OVFL)) => {
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL, data) => {
                     control.overflow = int(data, 0).map(i32::cast_unsigned);
                 }
                 _ => {}
             }
-            let next = len.next_multiple_of(size_of::<usize>());
-            bytes = bytes.get(next..).unwrap_or_default();
         }
         control
     }
+}
+
+/// Control messages as level, kind and data. Their lengths are odd, their starts are aligned
+/// (`cmsg(3)`); one that runs over the end stops the reading.
+#[inline]
+pub(crate) fn control_messages(mut bytes: &[u8]) -> impl Iterator<Item = (i32, i32, &[u8])> {
+    std::iter::from_fn(move || {
+        let (header, rest) = bytes.split_at_checked(size_of::<libc::cmsghdr>())?;
+        let len = word(header, 0)?;
+        let data = rest.get(..len.checked_sub(header.len())?)?;
+        let level = int(header, size_of::<usize>())?;
+        let kind = int(header, size_of::<usize>() + 4)?;
+        let next = len.next_multiple_of(size_of::<usize>());
+        bytes = bytes.get(next..).unwrap_or_default();
+        Some((level, kind, data))
+    })
 }
 
 /// How many whole datagrams a receive carries: `(bytes to hand out, stride, datagrams cut)`.
@@ -118,12 +122,12 @@ mod tests {
             control,
             Control {
                 stride: Some(1_200),
-                ecn: 0b01,
+                class: 0b1011_1001,
                 overflow: Some(7)
             }
         );
         let v6 = message(libc::SOL_IPV6, libc::IPV6_TCLASS, &3_i32.to_ne_bytes());
-        assert_eq!(Control::parse(&v6).ecn, 3);
+        assert_eq!(Control::parse(&v6).class, 3);
     }
 
     #[test]

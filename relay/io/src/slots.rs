@@ -1,4 +1,6 @@
-//! The table of relay sockets: sixteen bytes a slot, grown as slots are used.
+//! The table of sockets: sixteen bytes a slot. Those of relay ports grow as they are used.
+
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::engine::{OpenError, RelaySlot};
 
@@ -11,18 +13,48 @@ pub(crate) enum State {
     Closing,
 }
 
-/// One relay socket.
-#[derive(Clone, Copy, Debug)]
+/// One socket.
+#[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) state: State,
     /// Whether a receive is armed on it.
     pub(crate) armed: bool,
     /// Which owner of the slot this is, so that late completions are not taken for the next one's.
     pub(crate) generation: u16,
-    /// The descriptor, where the engine keeps one.
-    pub(crate) fd: i32,
+    /// The descriptor, where there is a kernel.
+    pub(crate) fd: Option<OwnedFd>,
     /// The socket's own count of datagrams that it dropped.
     pub(crate) overflow: u32,
+    /// Receives that have failed since the last one that did not.
+    pub(crate) failures: u8,
+    /// Whether a datagram has left it that asked not to be fragmented. See [`crate::whole`].
+    pub(crate) has_sent_whole: bool,
+    /// Whether what it sends now is not fragmented.
+    pub(crate) sends_whole: bool,
+}
+
+impl Slot {
+    pub(crate) fn new(fd: Option<OwnedFd>) -> Self {
+        Self {
+            state: State::Open,
+            armed: false,
+            generation: 0,
+            fd,
+            overflow: 0,
+            failures: 0,
+            has_sent_whole: false,
+            sends_whole: false,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// The descriptor as a number for a system call; −1 where there is none.
+    pub(crate) fn raw_fd(&self) -> i32 {
+        self.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
 }
 
 /// All relay sockets of an engine.
@@ -31,6 +63,10 @@ pub(crate) struct Slots {
     slots: Vec<Slot>,
     free: Vec<u32>,
     max: u32,
+    // Whether `max` is less than asked for because of RLIMIT_NOFILE.
+    clipped: bool,
+    // How many have sent a datagram that asked not to be fragmented.
+    whole: usize,
 }
 
 impl Slots {
@@ -39,40 +75,47 @@ impl Slots {
             slots: Vec::new(),
             free: Vec::new(),
             max,
+            clipped: false,
+            whole: 0,
+        }
+    }
+
+    /// A table that is shorter than asked for, since the process may not open as many files.
+    pub(crate) fn clipped(max: u32) -> Self {
+        Self {
+            clipped: true,
+            ..Self::new(max)
         }
     }
 
     /// Whether a slot is left; asked before a socket is opened.
     pub(crate) fn has_room(&self) -> Result<(), OpenError> {
         if self.free.is_empty() && self.slots.len() >= self.max as usize {
-            return Err(OpenError::TableFull);
+            return Err(if self.clipped {
+                OpenError::OutOfDescriptors
+            } else {
+                OpenError::TableFull
+            });
         }
         Ok(())
     }
 
     /// Takes a slot for a socket.
-    pub(crate) fn open(&mut self, fd: i32) -> Result<RelaySlot, OpenError> {
+    pub(crate) fn open(&mut self, fd: Option<OwnedFd>) -> Result<RelaySlot, OpenError> {
         self.has_room()?;
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
                 let index = u32::try_from(self.slots.len()).map_err(|_| OpenError::TableFull)?;
-                self.slots.push(Slot {
-                    state: State::Free,
-                    armed: false,
-                    generation: 0,
-                    fd: -1,
-                    overflow: 0,
-                });
+                self.slots.push(Slot::new(None));
                 index
             }
         };
         let slot = &mut self.slots[index as usize];
-        slot.state = State::Open;
-        slot.armed = false;
-        slot.generation = slot.generation.wrapping_add(1);
-        slot.fd = fd;
-        slot.overflow = 0;
+        *slot = Slot {
+            generation: slot.generation.wrapping_add(1),
+            ..Slot::new(fd)
+        };
         Ok(RelaySlot(index))
     }
 
@@ -87,11 +130,14 @@ impl Slots {
         }
     }
 
-    /// Gives a closing slot out again.
+    /// Closes the descriptor of a closing slot, and gives the slot out again.
     pub(crate) fn free(&mut self, slot: RelaySlot) {
-        let state = &mut self.slots[slot.0 as usize];
-        debug_assert_eq!(state.state, State::Closing, "invariant: closed first");
-        state.state = State::Free;
+        let freed = &mut self.slots[slot.0 as usize];
+        debug_assert_eq!(freed.state, State::Closing, "invariant: closed first");
+        freed.state = State::Free;
+        freed.fd = None;
+        self.whole -= usize::from(freed.has_sent_whole);
+        freed.has_sent_whole = false;
         self.free.push(slot.0);
     }
 
@@ -108,8 +154,14 @@ impl Slots {
         self.at(slot).filter(|slot| slot.state == State::Open)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (RelaySlot, &Slot)> {
-        (0..).map(RelaySlot).zip(&self.slots)
+    /// Whether any of them has sent a datagram that asked not to be fragmented.
+    pub(crate) fn has_sent_whole(&self) -> bool {
+        self.whole > 0
+    }
+
+    /// Notes that one of them has, for the first time.
+    pub(crate) fn count_whole(&mut self) {
+        self.whole += 1;
     }
 }
 
@@ -126,14 +178,14 @@ mod tests {
     #[test]
     fn a_slot_is_not_given_out_before_it_is_freed() {
         let mut slots = Slots::new(2);
-        let first = slots.open(3).expect("room");
+        let first = slots.open(None).expect("room");
         assert!(slots.close(first));
         assert!(!slots.close(first), "closed once");
-        let second = slots.open(4).expect("room");
+        let second = slots.open(None).expect("room");
         assert_ne!(first, second);
-        assert!(matches!(slots.open(5), Err(OpenError::TableFull)));
+        assert!(matches!(slots.open(None), Err(OpenError::TableFull)));
         slots.free(first);
-        assert_eq!(slots.open(6).expect("room"), first);
+        assert_eq!(slots.open(None).expect("room"), first);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::engine::{Config, Port};
+
 /// Binds a listening socket: one family only, both buffers raised to `buffer_bytes` as far as the
 /// kernel allows. With `reuse_port`, each worker binds its own socket to the same address, and the
 /// kernel spreads the clients over them; all of them must be bound before the first is read.
@@ -61,33 +63,45 @@ fn raise_buffers(socket: &Socket, buffer_bytes: usize) {
 
 /// Makes a bound socket ready for an engine: what it shall tell with each packet, and how packets
 /// leave it.
-pub(crate) fn prepare(socket: &UdpSocket, gro: bool) -> io::Result<()> {
+pub(crate) fn prepare(socket: &UdpSocket, port: Port, config: &Config) -> io::Result<()> {
     let fd = socket.as_raw_fd();
     socket.set_nonblocking(true)?;
-    if gro {
+    if config.gro {
         set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1)?;
     }
     set_option(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
     // RFC 8656 §14: packets leave with DF=0 unless the client asked otherwise, so the kernel may
     // fragment, and its path MTU discovery is off. The same holds for IPv6.
-    if socket.local_addr()?.is_ipv4() {
-        set_option(fd, libc::SOL_IP, libc::IP_RECVTOS, 1)?;
-        set_option(
-            fd,
-            libc::SOL_IP,
-            libc::IP_MTU_DISCOVER,
-            libc::IP_PMTUDISC_DONT,
-        )?;
+    set_fragmentation(fd, true)?;
+    let v4 = socket.local_addr()?.is_ipv4();
+    let (level, tell_class, class, tell_errors) = if v4 {
+        let errors = libc::IP_RECVERR;
+        (libc::SOL_IP, libc::IP_RECVTOS, libc::IP_TOS, errors)
     } else {
-        set_option(fd, libc::SOL_IPV6, libc::IPV6_RECVTCLASS, 1)?;
-        set_option(
-            fd,
-            libc::SOL_IPV6,
-            libc::IPV6_MTU_DISCOVER,
-            libc::IPV6_PMTUDISC_DONT,
-        )?;
+        let (tell, class) = (libc::IPV6_RECVTCLASS, libc::IPV6_TCLASS);
+        (libc::SOL_IPV6, tell, class, libc::IPV6_RECVERR)
+    };
+    set_option(fd, level, tell_class, 1)?;
+    if config.class_fixed() != 0 {
+        set_option(fd, level, class, config.class_fixed().into())?;
+    }
+    if matches!(port, Port::Relay(_)) {
+        set_option(fd, level, tell_errors, 1)?;
     }
     Ok(())
+}
+
+/// Lets a socket's datagrams be fragmented, or forbids it: then the DF bit of IPv4 is set, and one
+/// that is longer than the path's MTU is refused with EMSGSIZE.
+pub(crate) fn set_fragmentation(fd: i32, allowed: bool) -> io::Result<()> {
+    let (v4, v6) = if allowed {
+        (libc::IP_PMTUDISC_DONT, libc::IPV6_PMTUDISC_DONT)
+    } else {
+        (libc::IP_PMTUDISC_DO, libc::IPV6_PMTUDISC_DO)
+    };
+    // A socket of IPv4 refuses the options of IPv6. The reverse is not true.
+    set_option(fd, libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, v6)
+        .or_else(|_| set_option(fd, libc::SOL_IP, libc::IP_MTU_DISCOVER, v4))
 }
 
 /// Sets an option that is an int.

@@ -4,7 +4,7 @@
 mod suite;
 
 use suite::ground::{Loopback, Simulated};
-use suite::{buffers, ports, traffic, waiting, workers};
+use suite::{buffers, errors, ports, traffic, waiting, workers};
 
 macro_rules! suite {
     ($($part:ident :: { $($test:ident),* $(,)? })*) => {
@@ -44,7 +44,8 @@ suite! {
         an_early_flush_leaves_the_batch_alone,
         a_datagram_longer_than_a_buffer_is_dropped_and_counted,
         what_cannot_be_sent_is_counted_by_its_reason,
-        ecn_bits_are_kept_and_copies_have_none,
+        ecn_and_dscp_are_kept_and_copies_have_none,
+        a_fixed_dscp_is_on_everything_beside_the_ecn_bits,
     }
     ports::{
         a_relay_port_receives_and_sends,
@@ -66,6 +67,14 @@ suite! {
         a_shared_packet_outlives_its_engine,
         a_flood_beyond_all_buffers_leaves_a_working_engine,
         many_flooded_ports_share_few_buffers,
+    }
+    errors::{
+        a_closed_port_of_a_peer_is_told_with_its_address,
+        an_error_costs_no_other_datagram_its_way,
+        errors_of_a_port_that_is_closed_are_nobodys,
+        a_flood_of_errors_leaves_a_working_port,
+        what_the_host_itself_refuses_is_told_at_once,
+        a_datagram_that_must_stay_whole_leaves_among_others,
     }
     waiting::{
         a_turn_ends_at_its_deadline_and_not_before,

@@ -4,6 +4,8 @@
 
 pub mod admin;
 pub mod config;
+pub mod control_link;
+pub mod flow;
 pub mod held_ports;
 pub mod limits;
 pub mod listeners;

@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Instant;
 
-use sterna_io::{interfaces, limits::SOCKET_BUFFER_BYTES, sockets};
+use sterna_io::{interfaces, limits::LISTENER_BUFFER_BYTES, sockets};
 use tracing::info;
 
 use crate::limits::{LISTEN_PATIENCE, LISTEN_RETRY};
@@ -209,7 +209,7 @@ fn bind_group(
     drop(alone);
     for row in &mut listeners.sockets {
         row.push(
-            sockets::bind_listener(addr, true, SOCKET_BUFFER_BYTES)
+            sockets::bind_listener(addr, true, LISTENER_BUFFER_BYTES)
                 .map_err(|error| refused(addr, error))?,
         );
     }
@@ -224,7 +224,7 @@ fn bind_group(
 fn bind_alone(addr: SocketAddr) -> io::Result<UdpSocket> {
     let give_up = Instant::now() + LISTEN_PATIENCE;
     loop {
-        match sockets::bind_listener(addr, false, SOCKET_BUFFER_BYTES) {
+        match sockets::bind_listener(addr, false, LISTENER_BUFFER_BYTES) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up => {
                 std::thread::sleep(LISTEN_RETRY);
             }

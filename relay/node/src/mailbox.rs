@@ -6,19 +6,22 @@
 //! are awaited by whoever sends them. Every letter is followed by a wake-up, which costs nothing
 //! while the worker is awake.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use sterna_io::{SharedPacket, Waker};
-use sterna_turn::{AllocationView, Client, PeerAddr, Revoke, ServerConfig, WorkerId};
+use sterna_turn::{
+    AllocationView, BindToken, Client, Lease, NotConnected, PeerAddr, PeerConnection, RelayPort,
+    Revoke, ServerConfig, WorkerId,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::limits::{CONTROL_LETTERS_MAX, RELAYED_LETTERS_MAX, STREAM_LETTERS_MAX};
 use crate::metrics::WorkerSnapshot;
-use crate::stream::StreamOut;
+use crate::stream::{Bound, StreamOut};
 
 /// A packet of an allocation on one worker for an allocation on another.
 #[derive(Debug)]
@@ -31,7 +34,31 @@ pub struct Relayed {
     pub payload: RelayedPayload,
 }
 
-/// Where the bytes of a [`Relayed`] packet lie.
+/// A packet of a client whose allocation is the receiving worker's, from the one that it came to.
+#[derive(Debug)]
+pub struct Moved {
+    /// Who sent it, and by which way it can be answered.
+    pub client: Client,
+    /// With the request to move.
+    pub lease: Option<Lease>,
+    /// The way out to a TCP or TLS client, with the request to move.
+    pub out: Option<Arc<StreamOut>>,
+    /// The whole packet.
+    pub packet: RelayedPayload,
+}
+
+/// What one worker has for another.
+#[derive(Debug)]
+pub enum Letter {
+    /// From a client here to a client there.
+    Relayed(Relayed),
+    /// From a client that has moved here, and its allocation has not.
+    Moved(Moved),
+    /// The connection of such a client is gone.
+    Closed(Client),
+}
+
+/// Where the bytes of a packet for another worker lie.
 #[derive(Debug)]
 pub enum RelayedPayload {
     /// In a receive buffer of the sending worker, which gets it back when this is dropped.
@@ -51,13 +78,34 @@ impl Deref for RelayedPayload {
     }
 }
 
-/// What a TCP or TLS connection tells its worker.
+/// What a TCP or TLS connection, or one to a peer, tells its worker.
 #[derive(Debug)]
 pub enum StreamLetter {
     /// A connection was accepted (and, for TLS, its handshake is done).
     Opened(Client, StreamOut),
     /// One whole STUN message or ChannelData message, padding included.
     Frame(Client, Bytes),
+    /// A ConnectionBind (RFC 6062 §5.4); the answer says what the client's connection is joined
+    /// with, if it is. Where nobody waits for it any more, it ends what it carries.
+    Bind(Client, Bytes, oneshot::Sender<Bound>),
+    /// A peer has connected to a listener (RFC 6062 §5.3).
+    PeerAccepted {
+        /// The listener.
+        port: RelayPort,
+        /// The peer.
+        from: SocketAddr,
+        /// Its connection.
+        connection: PeerConnection,
+    },
+    /// A peer was connected, or could not be (RFC 6062 §5.2).
+    PeerConnected {
+        /// What the machine asked with.
+        token: BindToken,
+        /// The connection.
+        result: Result<PeerConnection, NotConnected>,
+    },
+    /// A connection to a peer that was joined has ended.
+    PeerClosed(PeerConnection),
     /// The connection is gone; its allocation goes with it (RFC 8656 §3.4).
     Closed(Client),
 }
@@ -65,8 +113,8 @@ pub enum StreamLetter {
 /// What the node tells a worker.
 #[derive(Debug)]
 pub enum Control {
-    /// Takes over users, secrets, policy and limits.
-    Reconfigure(Arc<ServerConfig>),
+    /// Takes over users, secrets, policy and limits; answers when it has.
+    Reconfigure(Arc<ServerConfig>, oneshot::Sender<()>),
     /// Ends allocations; answers how many.
     Revoke(Revoke, oneshot::Sender<usize>),
     /// Refuses new allocations, or takes them again.
@@ -84,7 +132,7 @@ pub enum Control {
 /// The sending half of a worker's inboxes.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
-    relayed: Arc<ArrayQueue<Relayed>>,
+    letters: Arc<ArrayQueue<Letter>>,
     streams: mpsc::Sender<StreamLetter>,
     control: mpsc::Sender<Control>,
     waker: Waker,
@@ -93,7 +141,7 @@ pub struct Mailbox {
 /// The receiving half, owned by the worker.
 #[derive(Debug)]
 pub struct Inbox {
-    pub(crate) relayed: Arc<ArrayQueue<Relayed>>,
+    pub(crate) letters: Arc<ArrayQueue<Letter>>,
     pub(crate) streams: mpsc::Receiver<StreamLetter>,
     pub(crate) control: mpsc::Receiver<Control>,
 }
@@ -106,11 +154,11 @@ pub struct WorkerGone;
 /// Makes both halves; `waker` ends the wait of the worker that will own the [`Inbox`].
 #[must_use]
 pub fn mailbox(waker: Waker) -> (Mailbox, Inbox) {
-    let relayed = Arc::new(ArrayQueue::new(RELAYED_LETTERS_MAX));
+    let letters = Arc::new(ArrayQueue::new(RELAYED_LETTERS_MAX));
     let (streams_in, streams) = mpsc::channel(STREAM_LETTERS_MAX);
     let (control_in, control) = mpsc::channel(CONTROL_LETTERS_MAX);
     let mailbox = Mailbox {
-        relayed: Arc::clone(&relayed),
+        letters: Arc::clone(&letters),
         streams: streams_in,
         control: control_in,
         waker,
@@ -118,7 +166,7 @@ pub fn mailbox(waker: Waker) -> (Mailbox, Inbox) {
     (
         mailbox,
         Inbox {
-            relayed,
+            letters,
             streams,
             control,
         },
@@ -129,15 +177,15 @@ impl Inbox {
     /// Whether nothing waits; a letter that comes later wakes the worker.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.relayed.is_empty() && self.streams.is_empty() && self.control.is_empty()
+        self.letters.is_empty() && self.streams.is_empty() && self.control.is_empty()
     }
 }
 
 impl Mailbox {
-    /// Posts a packet for another worker's allocation; `false` when its inbox is full.
+    /// Posts what another worker has for this one; `false` when its inbox is full.
     #[must_use]
-    pub fn post_relayed(&self, letter: Relayed) -> bool {
-        let posted = self.relayed.push(letter).is_ok();
+    pub fn post(&self, letter: Letter) -> bool {
+        let posted = self.letters.push(letter).is_ok();
         self.waker.wake();
         posted
     }

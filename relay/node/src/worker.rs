@@ -5,51 +5,77 @@
 //! no counter and does not allocate; what crosses to another worker or to a TCP client goes through
 //! the bounded queues of [`crate::mailbox`].
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use sterna_io::limits::SOCKET_BUFFER_BYTES;
-use sterna_io::{Engine, ListenerId, OpenError, Packet, Port, RelaySlot, sockets};
+use sterna_io::{Engine, ListenerId, Notice, Packet, Port, RelaySlot};
+use sterna_stun::attr::Icmp;
 use sterna_turn::{
-    BindToken, Client, Command, Event, Header, PeerAddr, PortError, RelayPort, Server, Transport,
-    Verdict, WorkerId,
+    Client, Header, PeerAddr, PeerConnection, RelayPort, Server, Transport, Verdict, WorkerId,
 };
-use tracing::{debug, warn};
+use tracing::warn;
 
+use self::ways::Ways;
+use crate::flow::{self, WorkerFlow};
 use crate::held_ports::HeldPorts;
-use crate::limits::{LETTERS_PER_TURN_MAX, REPLY_BYTES_MAX};
-use crate::mailbox::{Control, Inbox, Mailboxes, Relayed, RelayedPayload, StreamLetter};
+use crate::limits::{
+    LETTERS_PER_TURN_MAX, RECEIVE_WARNING_PAUSE, REPLY_BYTES_MAX, TELL_CLOSED_RETRY,
+};
+use crate::mailbox::{Control, Inbox, Letter, Mailboxes, Relayed, RelayedPayload, StreamLetter};
 use crate::metrics::{WorkerCounters, WorkerSnapshot};
-use crate::stream::StreamOut;
+use crate::stream::peer::Peers;
+
+mod commands;
+mod moved;
+mod ways;
 
 /// One worker of the node.
 #[derive(Debug)]
 pub struct Worker<E> {
     id: WorkerId,
-    engine: E,
+    pub(crate) engine: E,
     server: Server,
     inbox: Inbox,
     workers: Mailboxes,
     held: Arc<HeldPorts>,
     /// The local address of each UDP listener, by [`ListenerId`].
     listeners: Vec<SocketAddr>,
-    /// The way out to each TCP and TLS client of this worker, by [`Client::route`].
-    streams: HashMap<u32, StreamOut>,
+    /// The ways out to TCP and TLS clients.
+    streams: Ways,
+    /// Ends of connections that other workers have to be told of: their inboxes were full.
+    unsaid: VecDeque<(WorkerId, Client)>,
+    /// The flow relay's `udp` rung, where it is on.
+    pub(crate) flow: Option<WorkerFlow>,
+    /// The driver of TCP allocations, where there is one.
+    peers: Option<Peers>,
+    /// What the last ConnectionBind was joined with.
+    joined: Option<PeerConnection>,
     counters: WorkerCounters,
     reply: Box<[u8; REPLY_BYTES_MAX]>,
+    /// When the log last had a line about a receive that failed.
+    warned_at: Option<Instant>,
     ended: bool,
 }
 
 /// Where the bytes of a packet lie on their way through the worker.
-enum Payload {
+pub(crate) enum Payload {
     /// In a receive buffer of this worker.
     Received(Packet),
     /// In a buffer of another worker, or in a stream's frame.
     Relayed(RelayedPayload),
+}
+
+impl Payload {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Received(packet) => packet.len(),
+            Self::Relayed(payload) => payload.len(),
+        }
+    }
 }
 
 impl<E: Engine> Worker<E> {
@@ -80,11 +106,30 @@ impl<E: Engine> Worker<E> {
             workers,
             held,
             listeners: addrs,
-            streams: HashMap::new(),
+            streams: Ways::default(),
+            unsaid: VecDeque::new(),
+            flow: None,
+            peers: None,
+            joined: None,
             counters: WorkerCounters::default(),
             reply: Box::new([0; REPLY_BYTES_MAX]),
+            warned_at: None,
             ended: false,
         })
+    }
+
+    /// Serves flow frames beside STUN and TURN.
+    #[must_use]
+    pub(crate) fn with_flow(mut self, flow: WorkerFlow) -> Self {
+        self.flow = Some(flow);
+        self
+    }
+
+    /// Serves TCP allocations too (RFC 6062), if the configuration wants them.
+    #[must_use]
+    pub fn with_peers(mut self, peers: Peers) -> Self {
+        self.peers = Some(peers);
+        self
     }
 
     /// Runs until [`Control::Shutdown`].
@@ -103,11 +148,7 @@ impl<E: Engine> Worker<E> {
     /// # Errors
     /// What the back end says when it cannot wait for packets any more.
     pub fn step(&mut self) -> std::io::Result<()> {
-        let deadline = if self.inbox.is_empty() {
-            self.server.poll_timeout()
-        } else {
-            Some(self.engine.now())
-        };
+        let deadline = self.deadline();
         self.engine.turn(deadline)?;
         let now = self.engine.now();
         self.counters.turns += 1;
@@ -119,18 +160,40 @@ impl<E: Engine> Worker<E> {
                 }
             }
         }
-        self.read_relayed(now);
+        while let Some(notice) = self.engine.next_notice() {
+            self.on_notice(now, notice);
+        }
+        self.read_letters(now);
         self.read_streams(now);
         self.read_control(now);
+        self.say_what_is_unsaid();
+        self.turn_flow(now);
         if self
             .server
             .poll_timeout()
             .is_some_and(|deadline| deadline <= now)
         {
             self.server.handle_timeout(now);
-            self.obey_commands(now);
         }
+        // Also what data has called for: that of a client which has moved makes the break.
+        self.obey_commands(now);
         Ok(())
+    }
+
+    /// How long nothing may happen until something is due.
+    fn deadline(&self) -> Option<Instant> {
+        if !self.inbox.is_empty() {
+            return Some(self.engine.now());
+        }
+        let now = self.engine.now();
+        let flow = self.flow.as_ref().and_then(|flow| flow.deadline(now));
+        let retry = (!self.unsaid.is_empty()).then(|| now + TELL_CLOSED_RETRY);
+        self.server
+            .poll_timeout()
+            .into_iter()
+            .chain(flow)
+            .chain(retry)
+            .min()
     }
 
     /// The back end, for those that drive it by hand (the simulation, the forwarding benchmark).
@@ -148,6 +211,10 @@ impl<E: Engine> Worker<E> {
         let Some(&server) = self.listeners.get(usize::from(listener.0)) else {
             return;
         };
+        if self.flow.is_some() && self.is_flow_frame(packet) {
+            self.on_flow_frame(now, listener, from, packet);
+            return;
+        }
         let client = Client {
             transport: Transport::Udp,
             route: u32::from(listener.0),
@@ -167,14 +234,46 @@ impl<E: Engine> Worker<E> {
         self.route(now, verdict, Payload::Received(packet));
     }
 
+    fn on_notice(&mut self, now: Instant, notice: Notice) {
+        match notice {
+            Notice::Icmp(error) => {
+                let icmp = Icmp {
+                    type_: error.kind,
+                    code: error.code.into(),
+                    data: error.mtu.to_be_bytes(),
+                };
+                let port = RelayPort(error.port.0);
+                self.server.handle_icmp(now, port, error.peer, icmp);
+                self.obey_commands(now);
+            }
+            Notice::ReceiveFailed { port, errno, rest } => {
+                // They are all counted; one line of the log stands for those of a while.
+                if self
+                    .warned_at
+                    .is_none_or(|at| now >= at + RECEIVE_WARNING_PAUSE)
+                {
+                    self.warned_at = Some(now);
+                    let error = std::io::Error::from_raw_os_error(errno);
+                    warn!(worker = self.id.0, ?port, %error, ?rest, "cannot receive from a socket; it is tried again later");
+                }
+            }
+        }
+    }
+
     fn route(&mut self, now: Instant, verdict: Verdict, payload: Payload) {
         match verdict {
             Verdict::ToPeer {
                 port,
                 peer,
                 payload: range,
+                dont_fragment,
             } => {
-                self.send(Port::Relay(RelaySlot(port.0)), peer, None, payload, range);
+                let via = Port::Relay(RelaySlot(port.0));
+                if dont_fragment {
+                    self.send_whole(via, peer, &payload, range);
+                } else {
+                    self.send(via, peer, (&[], 0), payload, range);
+                }
             }
             Verdict::ToClient {
                 client,
@@ -184,7 +283,7 @@ impl<E: Engine> Worker<E> {
                 Transport::Udp => self.send(
                     listener_of(client),
                     client.addr,
-                    Some(&header),
+                    (header.bytes(), header.tail()),
                     payload,
                     range,
                 ),
@@ -196,21 +295,31 @@ impl<E: Engine> Worker<E> {
                 from,
                 payload: range,
             } => self.post(worker, to, from, payload, range),
+            Verdict::ToOwner {
+                worker,
+                client,
+                lease,
+            } => self.hand_on(worker, client, lease, payload),
             Verdict::Handled => self.obey_commands(now),
             Verdict::Drop(_reason) => {} // The machine has counted it.
         }
     }
 
-    /// Sends a datagram; its payload is not copied unless it came over a stream.
-    fn send(
+    fn is_flow_frame(&self, packet: Packet) -> bool {
+        let first = self.engine.bytes(packet).first();
+        first.is_some_and(|first| flow::FIRST_BYTES.contains(first))
+    }
+
+    /// Sends a datagram, `head` before the payload and `tail` zeros behind it; the payload is not
+    /// copied unless it came over a stream.
+    pub(crate) fn send(
         &mut self,
         via: Port,
         to: SocketAddr,
-        header: Option<&Header>,
+        (head, tail): (&[u8], usize),
         payload: Payload,
         range: Range<usize>,
     ) {
-        let (head, tail) = header.map_or((&[][..], 0), |header| (header.bytes(), header.tail()));
         match payload {
             Payload::Received(packet) => self.engine.send(via, to, head, packet.slice(range), tail),
             Payload::Relayed(RelayedPayload::Shared(packet)) => {
@@ -223,9 +332,18 @@ impl<E: Engine> Worker<E> {
         }
     }
 
+    /// Sends a datagram that must not be fragmented.
+    fn send_whole(&mut self, via: Port, to: SocketAddr, payload: &Payload, range: Range<usize>) {
+        match payload {
+            Payload::Received(packet) => self.engine.send_whole(via, to, packet.slice(range)),
+            // A stream's frame, or what another worker has received for us: seldom, so copied.
+            Payload::Relayed(payload) => self.engine.send_whole_copy(via, to, &payload[range]),
+        }
+    }
+
     /// Hands a packet to the queue of a TCP or TLS client.
     fn push(&mut self, client: Client, header: &Header, payload: &Payload, range: Range<usize>) {
-        let Some(out) = self.streams.get(&client.route) else {
+        let Some(out) = self.streams.get(client) else {
             self.counters.stream_gone += 1;
             return;
         };
@@ -245,36 +363,48 @@ impl<E: Engine> Worker<E> {
         payload: Payload,
         range: Range<usize>,
     ) {
-        let payload = match payload {
-            Payload::Received(packet) => match self.engine.share(packet) {
-                Some(shared) => RelayedPayload::Shared(shared.slice(range)),
-                None => return, // Too many buffers are away; the back end has counted it.
-            },
+        let Some(payload) = self.hand_over(payload, range) else {
+            return; // Too many buffers are away; the back end has counted it.
+        };
+        let posted = self
+            .workers
+            .of(worker)
+            .is_some_and(|mailbox| mailbox.post(Letter::Relayed(Relayed { to, from, payload })));
+        if !posted {
+            self.counters.mailbox_full += 1;
+        }
+    }
+
+    /// A payload as it can go to another thread, without a copy; none when too many are away.
+    pub(crate) fn hand_over(
+        &mut self,
+        payload: Payload,
+        range: Range<usize>,
+    ) -> Option<RelayedPayload> {
+        Some(match payload {
+            Payload::Received(packet) => {
+                RelayedPayload::Shared(self.engine.share(packet)?.slice(range))
+            }
             Payload::Relayed(RelayedPayload::Shared(shared)) => {
                 RelayedPayload::Shared(shared.slice(range))
             }
             Payload::Relayed(RelayedPayload::Frame(frame)) => {
                 RelayedPayload::Frame(frame.slice(range))
             }
-        };
-        let posted = self
-            .workers
-            .of(worker)
-            .is_some_and(|mailbox| mailbox.post_relayed(Relayed { to, from, payload }));
-        if !posted {
-            self.counters.mailbox_full += 1;
-        }
+        })
     }
 
-    fn read_relayed(&mut self, now: Instant) {
+    fn read_letters(&mut self, now: Instant) {
         for _ in 0..LETTERS_PER_TURN_MAX {
-            let Some(letter) = self.inbox.relayed.pop() else {
-                return;
-            };
-            let verdict =
-                self.server
-                    .handle_relayed(now, letter.to, letter.from, letter.payload.len());
-            self.route(now, verdict, Payload::Relayed(letter.payload));
+            match self.inbox.letters.pop() {
+                Some(Letter::Relayed(Relayed { to, from, payload })) => {
+                    let verdict = self.server.handle_relayed(now, to, from, payload.len());
+                    self.route(now, verdict, Payload::Relayed(payload));
+                }
+                Some(Letter::Moved(letter)) => self.on_moved(now, letter),
+                Some(Letter::Closed(client)) => self.on_closed_elsewhere(now, client),
+                None => return,
+            }
         }
     }
 
@@ -282,11 +412,37 @@ impl<E: Engine> Worker<E> {
         for _ in 0..LETTERS_PER_TURN_MAX {
             match self.inbox.streams.try_recv() {
                 Ok(StreamLetter::Opened(client, out)) => {
-                    self.streams.insert(client.route, out);
+                    self.streams.open(client, out);
                 }
-                Ok(StreamLetter::Frame(client, frame)) => self.on_frame(now, client, frame),
+                Ok(StreamLetter::Frame(client, frame)) => {
+                    self.on_frame(now, client, frame);
+                    // Nothing is bound behind the reader's back.
+                    drop(self.bound());
+                }
+                Ok(StreamLetter::Bind(client, frame, answer)) => {
+                    self.on_frame(now, client, frame);
+                    // Where nobody waits, what was bound ends with the answer.
+                    let _ = answer.send(self.bound());
+                }
+                Ok(StreamLetter::PeerAccepted {
+                    port,
+                    from,
+                    connection,
+                }) => {
+                    self.server
+                        .handle_peer_connection(now, port, from, connection);
+                    self.obey_commands(now);
+                }
+                Ok(StreamLetter::PeerConnected { token, result }) => {
+                    self.server.handle_connected(now, token, result);
+                    self.obey_commands(now);
+                }
+                Ok(StreamLetter::PeerClosed(connection)) => {
+                    self.server.handle_connection_closed(now, connection);
+                    self.obey_commands(now);
+                }
                 Ok(StreamLetter::Closed(client)) => {
-                    self.streams.remove(&client.route);
+                    self.streams.close(client);
                     self.server.handle_stream_closed(now, client);
                     self.obey_commands(now);
                 }
@@ -303,7 +459,12 @@ impl<E: Engine> Worker<E> {
     fn read_control(&mut self, now: Instant) {
         while let Ok(letter) = self.inbox.control.try_recv() {
             match letter {
-                Control::Reconfigure(config) => self.server.reconfigure(now, config),
+                Control::Reconfigure(config, done) => {
+                    self.server.reconfigure(now, config);
+                    self.obey_commands(now);
+                    // Whoever asked may have stopped waiting.
+                    let _ = done.send(());
+                }
                 Control::Revoke(what, answer) => {
                     let ended = self.server.revoke(now, &what);
                     // Whoever asked may have stopped waiting; the revocation stands all the same.
@@ -344,122 +505,10 @@ impl<E: Engine> Worker<E> {
             own: self.counters,
             allocations: self.server.allocation_count(),
             streams: self.streams.len(),
-        }
-    }
-
-    /// Does the cold work that the machine named since the last call.
-    fn obey_commands(&mut self, now: Instant) {
-        while let Some(command) = self.server.poll_command(&mut self.reply[..]) {
-            match command {
-                Command::Reply { client, len } => self.reply_to(client, len),
-                Command::BindPort { token, addr } => {
-                    let opened = self.engine.open_relay(addr);
-                    self.answer_port(now, token, opened);
-                }
-                Command::HoldPort { token, addr } => self.hold_port(now, token, addr),
-                Command::AdoptPort { token, addr } => {
-                    let adopted = match self.held.take(addr) {
-                        Some(socket) => self.engine.adopt_relay(socket),
-                        None => Err(OpenError::InUse),
-                    };
-                    self.answer_port(now, token, adopted);
-                }
-                Command::DropHeldPort { addr } => drop(self.held.take(addr)),
-                Command::ReleasePort { port } => self.engine.close_relay(RelaySlot(port.0)),
-                Command::CloseStream { client } => {
-                    if let Some(out) = self.streams.get(&client.route) {
-                        out.close();
-                    }
-                }
-                Command::Event(event) => self.note(&event),
-            }
-        }
-    }
-
-    /// Logs a step in an allocation's life, and tells its stream whether it has one.
-    fn note(&self, event: &Event) {
-        let (client, alive) = match event {
-            Event::Allocated { client, .. } => (client, true),
-            Event::Ended { client, .. } => (client, false),
-            Event::Refreshed { .. } => {
-                debug!(worker = self.id.0, ?event, "allocation refreshed");
-                return;
-            }
-        };
-        debug!(
-            worker = self.id.0,
-            ?event,
-            "{}",
-            if alive {
-                "allocation made"
-            } else {
-                "allocation ended"
-            }
-        );
-        if client.transport.is_stream()
-            && let Some(out) = self.streams.get(&client.route)
-        {
-            out.set_session(alive);
-        }
-    }
-
-    fn reply_to(&mut self, client: Client, len: usize) {
-        match client.transport {
-            Transport::Udp => {
-                self.engine
-                    .send_copy(listener_of(client), client.addr, &[], &self.reply[..len], 0);
-            }
-            Transport::Tcp | Transport::Tls => match self.streams.get(&client.route) {
-                Some(out) => out.push(&[], &self.reply[..len], 0),
-                None => self.counters.stream_gone += 1,
-            },
-        }
-    }
-
-    fn hold_port(&mut self, now: Instant, token: BindToken, addr: SocketAddr) {
-        let answer = match sockets::bind_relay(addr, SOCKET_BUFFER_BYTES).map_err(OpenError::from) {
-            Ok(socket) => {
-                self.held.hold(addr, socket);
-                Ok(NO_PORT)
-            }
-            Err(error) => Err(self.port_error(error)),
-        };
-        self.server.handle_port(now, token, answer);
-    }
-
-    fn answer_port(
-        &mut self,
-        now: Instant,
-        token: BindToken,
-        opened: Result<RelaySlot, OpenError>,
-    ) {
-        let answer = match opened {
-            Ok(slot) => Ok(RelayPort(slot.0)),
-            Err(error) => Err(self.port_error(error)),
-        };
-        self.server.handle_port(now, token, answer);
-    }
-
-    fn port_error(&mut self, error: OpenError) -> PortError {
-        match error {
-            OpenError::InUse => {
-                self.counters.ports_held_elsewhere += 1;
-                PortError::InUse
-            }
-            OpenError::OutOfDescriptors | OpenError::TableFull => {
-                self.counters.ports_exhausted += 1;
-                PortError::Exhausted
-            }
-            error => {
-                warn!(worker = self.id.0, %error, "cannot open a relay port");
-                PortError::Other
-            }
+            moved: self.server.moved_count(),
         }
     }
 }
-
-/// The machine asks for no handle of a port that is held and not open.
-const NO_PORT: RelayPort = RelayPort(u32::MAX);
 
 fn listener_of(client: Client) -> Port {
     let id = u16::try_from(client.route)

@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sterna_io::{Description, EngineKind};
-use sterna_relay::admin::{AdminError, AdminListener, AdminServer, Answer, NodeHandle, NodeState};
+use sterna_relay::admin::{
+    AdminError, AdminListener, AdminServer, Answer, FlowIdentity, NodeHandle, NodeState, Reloaded,
+};
 use sterna_relay::config::{Admin, Config, Secret, User};
+use sterna_relay::flow::FlowViews;
 use sterna_relay::metrics::NodeSnapshot;
 use sterna_turn::{AllocationId, AllocationView, Client, Revoke, Traffic, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -43,6 +46,7 @@ impl NodeHandle for Fake {
 
     fn snapshot(&self) -> Answer<'_, NodeSnapshot> {
         let snapshot = NodeSnapshot {
+            flow: None,
             state: self.state(),
             uptime: Duration::from_secs(1),
             engine: Description {
@@ -55,9 +59,12 @@ impl NodeHandle for Fake {
             worker_count: 0,
             workers: Vec::new(),
             streams: sterna_relay::stream::StreamCounters::default(),
+            peers: sterna_relay::stream::peer::PeerCounters::default(),
             usage: sterna_turn::Registry::new().usage(),
             ports_capacity: 1,
             certificate_not_after_unix_s: 1,
+            acme: sterna_relay::tls::AcmeCounters::default(),
+            control: sterna_relay::control_link::LinkFigures::default(),
         };
         Box::pin(async move { snapshot })
     }
@@ -73,9 +80,11 @@ impl NodeHandle for Fake {
             },
             account: Arc::from("alice"),
             relayed: "192.0.2.1:50000".parse().unwrap(),
+            relayed_second: None,
             age: Duration::from_secs(3),
             expires_in: Duration::from_secs(597),
             permissions: 1,
+            connections: None,
             channels: 2,
             to_peers: Traffic {
                 packets: 3,
@@ -98,6 +107,18 @@ impl NodeHandle for Fake {
         Box::pin(async move { ended })
     }
 
+    fn flows(&self) -> Answer<'_, Option<(FlowIdentity, FlowViews)>> {
+        let identity = FlowIdentity {
+            node: sterna_control_api::NodeId([1; 32]),
+            noise_key: sterna_control_api::RelayKey([2; 32]),
+        };
+        Box::pin(async move { Some((identity, FlowViews::default())) })
+    }
+
+    fn revoke_flows(&self, _what: sterna_flow::Revoke) -> Answer<'_, usize> {
+        Box::pin(async { 0 })
+    }
+
     fn drain(&self, deadline: Option<Duration>) -> Answer<'_, ()> {
         self.tell(format!("drain {deadline:?}"));
         *self.state.lock().unwrap() = NodeState::Draining;
@@ -109,11 +130,14 @@ impl NodeHandle for Fake {
         Box::pin(async {})
     }
 
-    fn reload(&self) -> Answer<'_, Result<Vec<&'static str>, Box<dyn Error + Send + Sync>>> {
+    fn reload(&self) -> Answer<'_, Result<Reloaded, Box<dyn Error + Send + Sync>>> {
         let answer = if self.reload_fails {
             Err("peers.deny: no range".into())
         } else {
-            Ok(vec!["turn.listen"])
+            Ok(Reloaded {
+                restart_needed: vec!["turn.listen"],
+                threads_behind: 1,
+            })
         };
         Box::pin(async move { answer })
     }
@@ -419,10 +443,9 @@ async fn a_drain_is_asked_for_with_and_without_a_deadline_and_called_off() {
 #[tokio::test]
 async fn a_reload_says_what_waits_for_a_restart_or_what_is_wrong() {
     let bench = start(None, |_| {});
-    assert_eq!(
-        bench.post("/reload", "").await.json()["restart_needed"][0],
-        "turn.listen"
-    );
+    let done = bench.post("/reload", "").await.json();
+    assert_eq!(done["restart_needed"][0], "turn.listen");
+    assert_eq!(done["threads_behind"], 1);
     let broken = start(None, |node| node.reload_fails = true);
     let refused = broken.post("/reload", "").await;
     assert_eq!(refused.status, 422);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use sterna_io::sim::{Endpoint, Faults, Network, SimEngine};
 use sterna_io::{Config, Engine};
-use sterna_relay::mailbox::{Control, Mailboxes, mailbox};
+use sterna_relay::mailbox::{Control, Letter, Mailboxes, mailbox};
 use sterna_relay::worker::Worker;
 use sterna_stun::attr::{OtherAddress, ResponseOrigin};
 use sterna_stun::message::Message;
@@ -21,8 +21,8 @@ use sterna_turn::client::{
     AllocateOptions, ClientConfig, Credentials, Event, Link, Received, TurnClient,
 };
 use sterna_turn::{
-    Discovery, DiscoverySocket, Epoch, Limits, Policy, PolicyConfig, Registry, Server,
-    ServerConfig, Users, WorkerId,
+    Discovery, DiscoverySocket, Epoch, Policy, PolicyConfig, Registry, Server, ServerConfig, Users,
+    WorkerId,
 };
 
 const WORKERS: u8 = 3;
@@ -43,6 +43,8 @@ struct Device {
     machine: TurnClient,
     events: Vec<Event>,
     arrived: Vec<(SocketAddr, Vec<u8>)>,
+    /// Asks for a ticket to move with.
+    mobile: bool,
 }
 
 impl Node {
@@ -112,7 +114,17 @@ impl Node {
             ),
             events: Vec::new(),
             arrived: Vec::new(),
+            mobile: false,
         }
+    }
+
+    /// Lets a device come to another worker's listener from another port, and ask to be served there.
+    fn moves(&self, device: &mut Device, worker: u8, port: u16) {
+        let addr = SocketAddr::new(device.endpoint.addr().ip(), port);
+        device.endpoint = self.network.endpoint(addr);
+        device.server = self.listeners[usize::from(worker)];
+        let now = self.network.now();
+        device.machine.moved(now, Link::Datagram).unwrap();
     }
 
     /// Runs everything until `done`, or until `limit` of virtual time has passed.
@@ -149,10 +161,11 @@ impl Node {
         let patience = Duration::from_secs(60);
         let now = self.network.now();
         for device in devices.iter_mut() {
-            device
-                .machine
-                .allocate(now, AllocateOptions::default())
-                .unwrap();
+            let options = AllocateOptions {
+                mobile: device.mobile,
+                ..AllocateOptions::default()
+            };
+            device.machine.allocate(now, options).unwrap();
         }
         assert!(self.run(devices, patience, |all| {
             all.iter()
@@ -204,6 +217,13 @@ impl Device {
         }
     }
 
+    fn moves(&self) -> usize {
+        self.events
+            .iter()
+            .filter(|event| matches!(event, Event::Moved { .. }))
+            .count()
+    }
+
     fn channels(&self) -> usize {
         self.events
             .iter()
@@ -225,28 +245,17 @@ fn server_config(listeners: &[SocketAddr], now: Instant) -> ServerConfig {
         relay_addresses: vec![NODE],
         ..PolicyConfig::default()
     };
+    let nonce_keys = NonceKeys::new(NonceKey::new(1, &[7; 32]), None);
+    let epoch = Epoch {
+        instant: now,
+        unix_s: 1_800_000_000,
+    };
     ServerConfig {
-        realm: "sterna".into(),
         software: "Sterna".into(),
         listeners: listeners.to_vec(),
-        discovery: Vec::new(),
-        relay_addresses: Vec::new(),
-        external_addresses: Vec::new(),
-        relay_ports: 49_152..=65_535,
-        lifetime_max_s: 3600,
-        session_max_s: 0,
         users: Arc::new(Users::new("sterna", [("alice", "secret")])),
-        secrets: Vec::new(),
-        password_algorithms: true,
-        open_relay: false,
-        rfc5766_channels: false,
-        nonce_keys: NonceKeys::new(NonceKey::new(1, &[7; 32]), None),
-        epoch: Epoch {
-            instant: now,
-            unix_s: 1_800_000_000,
-        },
         policy: Arc::new(Policy::new(&policy)),
-        limits: Limits::default(),
+        ..ServerConfig::new("sterna", nonce_keys, epoch)
     }
 }
 
@@ -355,6 +364,108 @@ fn on_bad_links_everything_is_set_up_and_nothing_is_left_over() {
             "seed {seed}: {usage:?}"
         );
     }
+}
+
+/// RFC 8016: the allocation stays on its worker, whichever one the client's packets come to.
+#[test]
+fn a_client_that_moves_comes_to_every_worker_and_is_served_by_its_own() {
+    for seed in 0..5 {
+        let mut node = Node::new(seed);
+        let mut devices: Vec<Device> = (0..2).map(|n| node.device(n, n + 1)).collect();
+        devices[0].mobile = true;
+        node.connect(&mut devices);
+        node.network.set_faults(Faults {
+            loss: 0.05,
+            duplication: 0.05,
+            reorder: 0.1,
+            delay: Duration::from_millis(10),
+            ..Faults::NONE
+        });
+        let relayed: Vec<SocketAddr> = devices
+            .iter()
+            .map(|device| device.machine.relayed_addr().unwrap())
+            .collect();
+        for (done, worker) in (1..=20).zip([1, 2, 0, 2, 1, 1, 0, 0, 2].into_iter().cycle()) {
+            let port = 4000 + u16::try_from(done).unwrap();
+            node.moves(&mut devices[0], worker, port);
+            let patience = Duration::from_secs(60);
+            assert!(node.run(&mut devices, patience, |all| all[0].moves() == done));
+            // Lost now and then, as anything is here: said until it is heard, both ways.
+            let (there, back) = (format!("there {done}"), format!("back {done}"));
+            let heard = |device: &Device, from: SocketAddr, text: &str| {
+                let expected = (from, text.as_bytes().to_vec());
+                device.arrived.contains(&expected)
+            };
+            for _ in 0..20 {
+                devices[0].send(relayed[1], there.as_bytes());
+                devices[1].send(relayed[0], back.as_bytes());
+                node.settle(&mut devices);
+                if heard(&devices[1], relayed[0], &there) && heard(&devices[0], relayed[1], &back) {
+                    break;
+                }
+            }
+            assert!(
+                heard(&devices[1], relayed[0], &there),
+                "seed {seed}: {there}"
+            );
+            assert!(heard(&devices[0], relayed[1], &back), "seed {seed}: {back}");
+            let usage = node.registry.usage();
+            let counted = (usage.allocations, usage.users, usage.ports, usage.tickets);
+            assert_eq!(counted, (2, 1, 2, 2), "seed {seed}: {usage:?}");
+        }
+        node.network.set_faults(Faults::NONE);
+        let now = node.network.now();
+        for device in &mut devices {
+            device.machine.release(now).unwrap();
+        }
+        node.settle(&mut devices);
+        let usage = node.registry.usage();
+        let left = (
+            usage.allocations,
+            usage.prefixes,
+            usage.ports,
+            usage.tickets,
+        );
+        assert_eq!(left, (0, 0, 0, 0), "seed {seed}: {usage:?}");
+    }
+}
+
+/// What is handed on is dropped where the inbox is full, as on a network: the client asks again.
+#[tokio::test]
+async fn a_move_that_finds_an_inbox_full_is_asked_for_again() {
+    let mut node = Node::new(4);
+    let mut devices: Vec<Device> = (0..2).map(|n| node.device(n, n + 1)).collect();
+    devices[0].mobile = true;
+    node.connect(&mut devices);
+    node.moves(&mut devices[0], 2, 4001);
+    devices[0].turn(node.network.now());
+    // The owner does nothing for a moment, and others have filled its inbox.
+    let nobody = sterna_turn::Client {
+        transport: sterna_turn::Transport::Tcp,
+        route: u32::MAX,
+        addr: SocketAddr::from(([192, 0, 2, 99], 1)),
+        server: node.listeners[2],
+    };
+    let inbox = node.mailboxes.of(WorkerId(0)).unwrap();
+    while inbox.post(Letter::Closed(nobody)) {}
+    // In this time it is told a nonce for its new address, and asks again once.
+    for _ in 0..20 {
+        node.network.advance(Duration::from_millis(5));
+        node.workers[2].step().unwrap();
+        devices[0].turn(node.network.now());
+    }
+    let (ask, answer) = tokio::sync::oneshot::channel();
+    let mailbox = node.mailboxes.of(WorkerId(2)).unwrap();
+    mailbox.post_control(Control::Snapshot(ask)).await.unwrap();
+    node.workers[2].step().unwrap();
+    assert_eq!(answer.await.unwrap().own.mailbox_full, 1);
+    assert_eq!(devices[0].moves(), 0);
+    let patience = Duration::from_secs(60);
+    assert!(node.run(&mut devices, patience, |all| all[0].moves() == 1));
+    let peer = devices[1].machine.relayed_addr().unwrap();
+    devices[0].send(peer, b"here I am");
+    node.settle(&mut devices);
+    assert_eq!(devices[1].arrived.len(), 1);
 }
 
 #[tokio::test]

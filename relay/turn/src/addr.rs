@@ -101,6 +101,10 @@ pub struct PeerAddr(pub SocketAddr);
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelayPort(pub u32);
 
+/// The driver's handle of a TCP connection to a peer (RFC 6062).
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerConnection(pub u32);
+
 /// The worker that a machine runs on.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId(pub u8);

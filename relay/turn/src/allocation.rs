@@ -2,15 +2,17 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use sterna_stun::message::TransactionId;
+use sterna_stun::{attr::AddressFamily, message::TransactionId};
 
 use crate::{
-    AllocationId, Client, DropReason, Limits, RelayPort, Traffic,
+    AllocationId, Client, DropReason, Limits, Traffic,
     channels::Channels,
     permissions::Permissions,
     rate::Bucket,
-    registry::{owners::PortTable, quota::Holder, reservation::Token},
-    server::authenticate::Credentials,
+    registry::{quota::Holder, reservation::Token},
+    relay::Relay,
+    rules::Terms,
+    server::{authenticate::Credentials, mobility::Mobility, peer_connections::TcpSide},
     tick::Tick,
 };
 
@@ -21,12 +23,16 @@ use crate::{
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Allocation {
+    /// The end of the relayed address that lives longest.
     pub(crate) expires: Tick,
     pub(crate) channels: Channels,
     pub(crate) to_peers: Traffic,
     pub(crate) rates: Rates,
-    /// The relayed transport address. A dual allocation will have a second one.
+    pub(crate) terms: Terms,
+    /// The relayed transport address, of a dual allocation the first one.
     pub(crate) relay: Relay,
+    /// The one of the other family. Few have it, so it is kept elsewhere.
+    pub(crate) second: Option<Box<Relay>>,
     pub(crate) client: Client,
     pub(crate) to_client: Traffic,
     pub(crate) permissions: Permissions,
@@ -39,19 +45,10 @@ pub(crate) struct Allocation {
     /// The end of the longest session, however often it is refreshed.
     pub(crate) session_ends: Option<Tick>,
     pub(crate) granted: Granted,
-}
-
-/// A relayed transport address.
-#[derive(Debug)]
-#[repr(C)]
-pub(crate) struct Relay {
-    pub(crate) port: RelayPort,
-    /// As clients are told it.
-    pub(crate) external: SocketAddr,
-    /// As the node itself knows it.
-    pub(crate) internal: SocketAddr,
-    /// Where `internal` is entered.
-    pub(crate) table: Arc<PortTable>,
+    /// Of a client that asked for a ticket.
+    pub(crate) mobility: Option<Box<Mobility>>,
+    /// Of one that relays TCP connections (RFC 6062): its listener and its connections.
+    pub(crate) tcp: Option<Box<TcpSide>>,
 }
 
 /// What the success response said, so that a retransmitted Allocate gets the same again.
@@ -60,8 +57,8 @@ pub(crate) struct Granted {
     pub(crate) transaction_id: TransactionId,
     pub(crate) lifetime_s: u32,
     pub(crate) reservation: Option<Token>,
-    /// ADDITIONAL-ADDRESS-FAMILY asked for a second address, which it did not get.
-    pub(crate) refused_family: Option<sterna_stun::attr::AddressFamily>,
+    /// The half of a dual allocation that was not to be had, and the code that says why.
+    pub(crate) refused: Option<(AddressFamily, u16)>,
 }
 
 /// What the allocation may spend in a second.
@@ -70,6 +67,7 @@ pub(crate) struct Rates {
     packets: Bucket,
     bytes: Bucket,
     new_peers: Bucket,
+    icmp: Bucket,
 }
 
 impl Rates {
@@ -79,9 +77,9 @@ impl Rates {
         &mut self,
         now: Tick,
         bytes: usize,
-        limits: &Limits,
+        terms: &Terms,
     ) -> Result<(), DropReason> {
-        let (packets_max, bytes_max) = (limits.session_packets_per_s, limits.session_bytes_per_s);
+        let (packets_max, bytes_max) = (terms.packets_per_s, terms.bytes_per_s);
         if packets_max != 0 && !self.packets.take(now, 1, packets_max.into()) {
             return Err(DropReason::SessionPacketRate);
         }
@@ -89,6 +87,11 @@ impl Rates {
             return Err(DropReason::SessionByteRate);
         }
         Ok(())
+    }
+
+    /// Spends one ICMP error; a rate of 0 is no limit.
+    pub(crate) fn spend_icmp(&mut self, now: Tick, rate: u32) -> bool {
+        rate == 0 || self.icmp.take(now, 1, rate.into())
     }
 
     /// Adds `count` new peers.
@@ -99,9 +102,22 @@ impl Rates {
 }
 
 impl Allocation {
-    /// Tells whether a peer is of the relayed address's family (RFC 8656 §10.2, §11.2, §12.2).
-    pub(crate) fn is_of_family(&self, peer: SocketAddr) -> bool {
-        self.relay.internal.is_ipv4() == peer.is_ipv4()
+    /// Tells whether it was made, or last refreshed, with a token of the key of this name.
+    pub(crate) fn is_of_key(&self, kid: &str) -> bool {
+        let credentials = self.credentials.as_ref();
+        let session = credentials.and_then(Credentials::session);
+        session.is_some_and(|session| *session.signer.kid == *kid)
+    }
+
+    /// What has passed to peers and to the client; of TCP connections the bytes alone.
+    pub(crate) fn traffic(&self) -> (Traffic, Traffic) {
+        let (mut to_peers, mut to_client) = (self.to_peers, self.to_client);
+        if let Some(tcp) = &self.tcp {
+            let passed = tcp.meter.passed();
+            to_peers.bytes += passed.0;
+            to_client.bytes += passed.1;
+        }
+        (to_peers, to_client)
     }
 
     /// The lifetime that may be granted at `now`: the longest session ends it early.
@@ -123,8 +139,10 @@ pub struct AllocationView {
     pub client: Client,
     /// The account that it counts for; empty on an open relay.
     pub account: Arc<str>,
-    /// The relayed transport address that the client was told.
+    /// The relayed transport address that the client was told, of a dual allocation the first one.
     pub relayed: SocketAddr,
+    /// The relayed transport address of the other family, if there is one.
+    pub relayed_second: Option<SocketAddr>,
     /// How long ago it was made.
     pub age: Duration,
     /// How long it has, if it is not refreshed.
@@ -133,6 +151,8 @@ pub struct AllocationView {
     pub permissions: usize,
     /// Living channels.
     pub channels: usize,
+    /// TCP connections to peers, being made or made; none where datagrams are relayed.
+    pub connections: Option<usize>,
     /// What its client sent to peers.
     pub to_peers: Traffic,
     /// What peers sent to its client.
@@ -141,17 +161,20 @@ pub struct AllocationView {
 
 impl AllocationView {
     pub(crate) fn of(allocation: &Allocation, now: Tick) -> Self {
+        let (to_peers, to_client) = allocation.traffic();
         Self {
             id: allocation.id,
             client: allocation.client,
             account: Arc::clone(&allocation.holder.account),
             relayed: allocation.relay.external,
+            relayed_second: allocation.second.as_ref().map(|relay| relay.external),
             age: now.since(allocation.created),
             expires_in: allocation.expires.since(now),
             permissions: allocation.permissions.live_len(now),
             channels: allocation.channels.live_len(now),
-            to_peers: allocation.to_peers,
-            to_client: allocation.to_client,
+            connections: allocation.tcp.as_ref().map(|tcp| tcp.connections.len()),
+            to_peers,
+            to_client,
         }
     }
 }

@@ -88,6 +88,11 @@ impl Channels {
         self.retain(|channel| channel.expires > now);
     }
 
+    /// Forgets all but those whose peers `keep` is for.
+    pub(crate) fn retain_peers(&mut self, keep: impl Fn(SocketAddr) -> bool) {
+        self.retain(|channel| keep(channel.peer));
+    }
+
     /// Asks `judge` about each; forgets those for which it says nothing. Returns how many.
     pub(crate) fn rejudge(&mut self, judge: impl Fn(SocketAddr) -> Option<Permitted>) -> usize {
         self.retain(|channel| match judge(channel.peer) {

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::{AllocationId, BindToken, Client, RelayPort, Traffic};
+use crate::{AllocationId, BindToken, Client, Meter, PeerConnection, RelayPort, Traffic, WorkerId};
 
 /// Something that the driver has to do after a `handle_*` call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +47,62 @@ pub enum Command {
         /// Which one.
         port: RelayPort,
     },
+    /// Listen on `addr` for TCP connections of peers and answer at once with `handle_port`; what is
+    /// accepted goes to `handle_peer_connection` (RFC 6062 §5.1).
+    ListenRelay {
+        /// Goes back with the answer.
+        token: BindToken,
+        /// The relayed transport address, as the node knows it.
+        addr: SocketAddr,
+        /// What to ask and to tell about the bytes of all connections of this listener.
+        meter: Meter,
+    },
+    /// Close a TCP listener, and every connection to a peer that came or went by it.
+    CloseListener {
+        /// Which one.
+        port: RelayPort,
+    },
+    /// Connect to a peer from the address and port of a TCP listener, and answer with
+    /// `handle_connected` when that is done or has failed (RFC 6062 §5.2).
+    ConnectPeer {
+        /// Goes back with the answer.
+        token: BindToken,
+        /// The listener to connect from.
+        port: RelayPort,
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// From now on a client's connection is nothing but the other end of the one to a peer: once
+    /// what is queued for the client was sent, bytes go as they are (RFC 6062 §5.4). The machine
+    /// has forgotten the client.
+    JoinConnections {
+        /// The client's connection.
+        client: Client,
+        /// The one to the peer.
+        connection: PeerConnection,
+    },
+    /// Close a connection to a peer, and the client's that is joined to it.
+    CloseConnection {
+        /// Which one.
+        connection: PeerConnection,
+    },
     /// Close a client's connection: its allocation was ended from this side.
     CloseStream {
         /// Whose connection.
+        client: Client,
+    },
+    /// A client's 5-tuple has no allocation here any more, though its connection may go on: one that
+    /// was moved away from, or one of another worker that was not moved to.
+    Detach {
+        /// Whose connection.
+        client: Client,
+    },
+    /// Say to another worker of this node that a client's connection is gone, for its
+    /// `handle_stream_closed`: the client's allocation is there.
+    TellClosed {
+        /// The worker that has the allocation.
+        worker: WorkerId,
+        /// Whose connection it was.
         client: Client,
     },
     /// Something worth a line in the log.
@@ -69,6 +122,8 @@ pub enum Event {
         account: Arc<str>,
         /// The relayed transport address that the client was told.
         relayed: SocketAddr,
+        /// The one of the other family, of a dual allocation.
+        relayed_second: Option<SocketAddr>,
         /// The granted lifetime.
         lifetime_s: u32,
     },
@@ -78,6 +133,25 @@ pub enum Event {
         id: AllocationId,
         /// The granted lifetime.
         lifetime_s: u32,
+    },
+    /// One half of a dual allocation ended; the other one lives on.
+    HalfEnded {
+        /// Its name.
+        id: AllocationId,
+        /// The relayed transport address that is gone.
+        relayed: SocketAddr,
+        /// Why it ended.
+        reason: EndReason,
+    },
+    /// A client takes its allocation along to another 5-tuple (RFC 8016). Until it sends data from
+    /// there, the present one goes on as well.
+    Moved {
+        /// Its name.
+        id: AllocationId,
+        /// Where data for the client goes until then.
+        from: Client,
+        /// The other 5-tuple.
+        to: Client,
     },
     /// An allocation ended.
     Ended {
@@ -149,11 +223,17 @@ pub enum PortError {
     Other,
 }
 
+/// The peer could not be connected, or not in time.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer could not be connected")]
+pub struct NotConnected;
+
 /// What the operator wants ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revoke {
     /// One allocation.
     Allocation(AllocationId),
-    /// All allocations of an account (of a time-limited name, the part behind the colon).
+    /// All allocations of an account (of a time-limited name, the part behind the colon), or of the
+    /// tokens that a key of this name sealed.
     User(String),
 }

@@ -10,7 +10,7 @@ use std::{
 use sterna_stun::nonce::{Features, NonceKeys};
 
 use crate::{
-    Discovery, Limits, Policy, Transport, Users,
+    Alternates, Discovery, Limits, OAuth, Policy, PolicyConfig, Rules, Transport, Users,
     limits::{
         LIFETIME_DEFAULT_S, REALM_BYTES_MAX, REALM_BYTES_WITH_ALGORITHMS_MAX, SOFTWARE_BYTES_MAX,
     },
@@ -41,24 +41,67 @@ pub struct ServerConfig {
     pub users: Arc<Users>,
     /// The secrets of time-limited credentials, newest first.
     pub secrets: Vec<Box<str>>,
+    /// The keys that authorisation servers seal tokens with (RFC 7635).
+    pub oauth: Arc<OAuth>,
     /// Offers the password algorithms SHA-256 and MD5 where there is room for the offer, and lets
     /// names be hashed where all of them can be recognised. Otherwise MD5 goes without saying.
     pub password_algorithms: bool,
+    /// Where clients are sent that get no allocation here.
+    pub alternates: Alternates,
     /// Asks nobody for credentials.
     pub open_relay: bool,
     /// Lets clients bind the channel numbers of RFC 5766, 0x4000–0x7FFF, not only those of RFC 8656.
     pub rfc5766_channels: bool,
+    /// Gives tickets to clients that ask, with which they take their allocation along to another
+    /// address (RFC 8016). Never on an open relay, where nobody can be told from anybody else.
+    pub mobility: bool,
+    /// Serves TCP allocations (RFC 6062) to clients over TCP and TLS.
+    pub tcp_allocations: bool,
     /// The keys of the stateless nonces.
     pub nonce_keys: NonceKeys,
     /// What time it is, in the world's terms.
     pub epoch: Epoch,
     /// Which peers may be reached.
     pub policy: Arc<Policy>,
+    /// What differs for single accounts.
+    pub rules: Arc<Rules>,
     /// The caps.
     pub limits: Limits,
 }
 
 impl ServerConfig {
+    /// The defaults: no listener, no user, no secret; the built-in peer policy and limits.
+    ///
+    /// What is added to this type has its default here, so that those who do not care need not change.
+    #[must_use]
+    pub fn new(realm: &str, nonce_keys: NonceKeys, epoch: Epoch) -> Self {
+        Self {
+            realm: realm.into(),
+            software: "".into(),
+            listeners: Vec::new(),
+            discovery: Vec::new(),
+            relay_addresses: Vec::new(),
+            external_addresses: Vec::new(),
+            relay_ports: 49_152..=65_535,
+            lifetime_max_s: 3600,
+            session_max_s: 0,
+            users: Arc::new(Users::default()),
+            secrets: Vec::new(),
+            oauth: Arc::new(OAuth::default()),
+            password_algorithms: true,
+            alternates: Alternates::default(),
+            open_relay: false,
+            rfc5766_channels: false,
+            mobility: true,
+            tcp_allocations: false,
+            nonce_keys,
+            epoch,
+            policy: Arc::new(Policy::new(&PolicyConfig::default())),
+            rules: Arc::default(),
+            limits: Limits::default(),
+        }
+    }
+
     /// Checks what cannot be checked by types.
     ///
     /// # Errors
@@ -79,7 +122,11 @@ impl ServerConfig {
         if self.lifetime_max_s < LIFETIME_DEFAULT_S {
             return Err(ConfigError::Lifetime(self.lifetime_max_s));
         }
-        if !self.open_relay && self.users.is_empty() && self.secrets.is_empty() {
+        if !self.open_relay
+            && self.users.is_empty()
+            && self.secrets.is_empty()
+            && self.oauth.is_empty()
+        {
             return Err(ConfigError::NoCredentials);
         }
         Ok(())
@@ -98,6 +145,12 @@ impl ServerConfig {
             // cannot be told from its hash.
             username_anonymity: self.secrets.is_empty(),
         }
+    }
+
+    /// Tells whether clients may move. RFC 8016 §5: without credentials "the TURN client and server
+    /// MUST fail and not proceed with TURN mobility".
+    pub(crate) fn allows_mobility(&self) -> bool {
+        self.mobility && !self.open_relay
     }
 
     /// The addresses that relay sockets are opened on.
@@ -145,7 +198,7 @@ pub enum ConfigError {
     #[error("the longest lifetime is {0} s; give it at least {LIFETIME_DEFAULT_S}")]
     Lifetime(u32),
     /// Without credentials the node would relay for anybody.
-    #[error("no users and no secrets: add some, or say open_relay if anybody may relay")]
+    #[error("no users, secrets or OAuth keys: add some, or say open_relay if anybody may relay")]
     NoCredentials,
 }
 

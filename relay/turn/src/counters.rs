@@ -1,6 +1,6 @@
 //! What the machine counts: plain integers of one worker, read by whoever runs it.
 
-use crate::{DropReason, EndReason};
+use crate::{DropReason, EndReason, TokenRefusal};
 
 /// Packets and payload bytes.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -33,17 +33,23 @@ pub enum Method {
     ChannelBind,
     /// RFC 8656 §11, an indication.
     Send,
+    /// RFC 6062 §5.2.
+    Connect,
+    /// RFC 6062 §5.4.
+    ConnectionBind,
 }
 
 impl Method {
     /// Every method, in the order of its index.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Binding,
         Self::Allocate,
         Self::Refresh,
         Self::CreatePermission,
         Self::ChannelBind,
         Self::Send,
+        Self::Connect,
+        Self::ConnectionBind,
     ];
 
     /// The stable name used in metric labels.
@@ -56,6 +62,8 @@ impl Method {
             Self::CreatePermission => "create_permission",
             Self::ChannelBind => "channel_bind",
             Self::Send => "send",
+            Self::Connect => "connect",
+            Self::ConnectionBind => "connection_bind",
         }
     }
 }
@@ -87,8 +95,9 @@ impl Outcome {
 }
 
 /// The error codes that the machine sends.
-pub(crate) const ERROR_CODES: [u16; 12] =
-    [400, 401, 403, 420, 437, 438, 440, 441, 442, 443, 486, 508];
+pub(crate) const ERROR_CODES: [u16; 16] = [
+    300, 400, 401, 403, 405, 420, 437, 438, 440, 441, 442, 443, 446, 447, 486, 508,
+];
 
 /// What one machine has counted since it was made.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +106,9 @@ pub struct Counters {
     errors: [u64; ERROR_CODES.len()],
     drops: Drops,
     ends: [u64; EndReason::ALL.len()],
+    tokens_refused: [u64; TokenRefusal::ALL.len()],
+    /// Requests whose access token was opened and whose MAC was right.
+    pub tokens_accepted: u64,
     /// Payload taken from clients for peers and sent on.
     pub to_peers: Traffic,
     /// Payload taken from peers for clients and sent on.
@@ -113,6 +125,12 @@ pub struct Counters {
     pub allocated_md5: u64,
     /// The part of `allocated` that was made with a key by SHA-256.
     pub allocated_sha256: u64,
+    /// The part of `allocated` that has a relayed address of each family.
+    pub allocated_dual: u64,
+    /// Dual allocations that were met in part (ADDRESS-ERROR-CODE).
+    pub allocated_in_part: u64,
+    /// Halves of dual allocations that ended while the other one lived on.
+    pub halves_ended: u64,
     /// Successes repeated for a retransmitted Allocate.
     pub allocate_repeated: u64,
     /// Permissions installed, refreshes not included.
@@ -127,6 +145,18 @@ pub struct Counters {
     pub reservations_made: u64,
     /// Reserved ports that nobody came for.
     pub reservations_expired: u64,
+    /// Allocations made with a mobility ticket.
+    pub allocated_mobile: u64,
+    /// Moves to another 5-tuple that were granted.
+    pub moves_granted: u64,
+    /// Answers to such requests that were repeated.
+    pub moves_repeated: u64,
+    /// Moves whose client has sent data from its new 5-tuple, or closed the old one.
+    pub moves_completed: u64,
+    /// Moves that were refused, for whatever reason.
+    pub moves_refused: u64,
+    /// Packets of clients that moved, handed to the worker that has their allocation.
+    pub moved_to_workers: u64,
     /// Permissions and channels ended by a change of policy.
     pub peers_revoked: u64,
     /// Requests beyond the allocations of the node.
@@ -141,8 +171,28 @@ pub struct Counters {
     pub channels_refused: u64,
     /// Requests beyond the new peers of an allocation in a second.
     pub new_peers_refused: u64,
+    /// Requests for an allocation that were sent to another server (300).
+    pub redirected: u64,
+    /// ICMP errors of peers' sides that clients were told.
+    pub icmp_relayed: u64,
     /// Requests for an allocation while the node drains.
     pub refused_draining: u64,
+    /// The part of `allocated` that relays TCP connections (RFC 6062).
+    pub allocated_tcp: u64,
+    /// TCP connections to peers that were made for a Connect.
+    pub peers_connected: u64,
+    /// TCP connections to peers that could not be made.
+    pub peers_not_connected: u64,
+    /// TCP connections of peers that were accepted and announced.
+    pub peers_accepted: u64,
+    /// TCP connections of peers without a permission, closed at once.
+    pub peers_without_permission: u64,
+    /// TCP connections that were refused, to or from peers, for a cap.
+    pub peer_connections_refused: u64,
+    /// TCP connections to peers that a client has bound.
+    pub peers_bound: u64,
+    /// TCP connections to peers that nobody bound in time.
+    pub peers_unbound: u64,
     /// Bindings answered from another address or port (CHANGE-REQUEST).
     pub discovery_changed: u64,
     /// Bindings answered to another port of the client (RESPONSE-PORT).
@@ -200,6 +250,15 @@ impl Counters {
         EndReason::ALL.into_iter().zip(self.ends)
     }
 
+    /// Access tokens refused, by reason.
+    pub fn tokens_refused(&self) -> impl Iterator<Item = (TokenRefusal, u64)> + '_ {
+        TokenRefusal::ALL.into_iter().zip(self.tokens_refused)
+    }
+
+    pub(crate) fn count_token(&mut self, refusal: TokenRefusal) {
+        self.tokens_refused[refusal as usize] += 1;
+    }
+
     pub(crate) fn count_drop(&mut self, reason: DropReason) {
         self.drops.0[reason as usize] += 1;
     }
@@ -232,6 +291,9 @@ mod tests {
         }
         for (index, outcome) in Outcome::ALL.iter().enumerate() {
             assert_eq!(*outcome as usize, index);
+        }
+        for (index, refusal) in TokenRefusal::ALL.iter().enumerate() {
+            assert_eq!(*refusal as usize, index);
         }
         for (index, reason) in EndReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);

@@ -76,8 +76,16 @@ drop_reasons! {
     SessionPacketRate = "session_packet_rate",
     /// The allocation has used up its bytes of this second.
     SessionByteRate = "session_byte_rate",
+    /// An ICMP error of a type that clients are not told (RFC 8656 §11.5).
+    IcmpType = "icmp_type",
+    /// The allocation has been told as many ICMP errors as it may be in a second.
+    IcmpRate = "icmp_rate",
+    /// Data by datagram for an allocation that relays TCP connections (RFC 6062 §3).
+    TcpAllocation = "tcp_allocation",
     /// Too many relay sockets are being opened at once.
     PendingBindsFull = "pending_binds_full",
+    /// A move from another worker's client while too many such clients are handed on.
+    MovedClientsFull = "moved_clients_full",
     /// A stream's request for an allocation that was ended while its socket was being opened.
     ClientGone = "client_gone",
 }

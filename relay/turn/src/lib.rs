@@ -10,6 +10,7 @@
 mod addr;
 mod algorithm;
 mod allocation;
+mod alternates;
 mod channels;
 pub mod client;
 mod command;
@@ -18,10 +19,14 @@ mod counters;
 mod discovery;
 mod drop_reason;
 pub mod limits;
+mod meter;
+mod oauth;
 mod permissions;
 pub mod policy;
 mod rate;
 pub mod registry;
+mod relay;
+mod rules;
 mod server;
 #[cfg(test)]
 mod sim;
@@ -32,16 +37,22 @@ mod timers;
 mod users;
 mod verdict;
 
-pub use addr::{AllocationId, BindToken, Client, PeerAddr, RelayPort, Transport, WorkerId};
+pub use addr::{
+    AllocationId, BindToken, Client, PeerAddr, PeerConnection, RelayPort, Transport, WorkerId,
+};
 pub use allocation::AllocationView;
-pub use command::{Command, EndReason, Event, PortError, Revoke};
+pub use alternates::{Alternates, RedirectWhen};
+pub use command::{Command, EndReason, Event, NotConnected, PortError, Revoke};
 pub use config::{ConfigError, Epoch, ServerConfig};
 pub use counters::{Counters, Method, Outcome, Traffic};
 pub use discovery::{Discovery, DiscoverySocket};
 pub use drop_reason::DropReason;
 pub use limits::Limits;
+pub use meter::Meter;
+pub use oauth::{OAuth, OAuthKey, TokenRefusal};
 pub use policy::{Policy, PolicyConfig};
 pub use registry::Registry;
-pub use server::Server;
+pub use rules::{Rules, UserRules};
+pub use server::{Lease, Server};
 pub use users::Users;
 pub use verdict::{Header, Verdict};

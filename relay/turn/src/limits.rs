@@ -25,11 +25,17 @@ pub struct Limits {
     /// Error answers in a second to one address that holds a nonce and shows wrong credentials, a
     /// worker; beyond it silence.
     pub failed_credentials_per_client_per_s: u32,
+    /// ICMP errors of peers' sides that one allocation is told in a second; beyond it silence.
+    pub icmp_per_allocation_per_s: u32,
     /// Packets of one allocation in a second, both ways together; beyond it they are dropped.
     pub session_packets_per_s: u32,
     /// Payload bytes of one allocation in a second, both ways together; beyond it packets are
     /// dropped.
     pub session_bytes_per_s: u64,
+    /// TCP connections to peers of the whole node (RFC 6062); beyond it 508, and peers are refused.
+    pub tcp_peer_connections_max: u32,
+    /// TCP connections to peers of one allocation; beyond it 508, and peers are refused.
+    pub tcp_peer_connections_per_allocation_max: u32,
 }
 
 impl Default for Limits {
@@ -43,8 +49,11 @@ impl Default for Limits {
             new_peers_per_allocation_per_s: 1000,
             unauthenticated_replies_per_prefix_per_s: 500,
             failed_credentials_per_client_per_s: 20,
+            icmp_per_allocation_per_s: 20,
             session_packets_per_s: 0,
             session_bytes_per_s: 0,
+            tcp_peer_connections_max: 2048,
+            tcp_peer_connections_per_allocation_max: 64,
         }
     }
 }
@@ -57,8 +66,25 @@ pub const PERMISSION_LIFETIME_S: u32 = 300;
 pub const CHANNEL_LIFETIME_S: u32 = 600;
 /// RFC 8656 §7.2 asks for 30 s or more; a client that loses its first answer needs longer.
 pub const RESERVATION_LIFETIME_S: u32 = 60;
+/// RFC 6062 §5.2, §5.3: how long a connection to a peer waits for its ConnectionBind.
+pub const UNBOUND_CONNECTION_S: u32 = 30;
+/// RFC 6062 §5.2: how long a driver tries to connect to a peer, 30 s at least.
+pub const CONNECT_PATIENCE_S: u32 = 30;
 /// How long a port that somebody else holds is left alone before it is tried again.
 pub const FOREIGN_PORT_HOLDOFF_S: u32 = 5;
+/// RFC 8016 §3.2.2 asks for 30 s or more, for a client that has not got the answer; a request is
+/// repeated for 31.5 s (RFC 8489 §6.2.1).
+pub const TICKET_RETENTION_S: u32 = 40;
+/// Mobility tickets of one allocation: the one to move with, and the one that was moved with last.
+pub const TICKETS_PER_ALLOCATION_MAX: usize = 2;
+/// 5-tuples that one allocation was moved to and whose client has not sent data from there; beyond
+/// it the oldest is forgotten.
+pub const FIVE_TUPLES_WAITING_MAX: usize = 3;
+/// How long an allocation with a mobility ticket waits for its client after the connection closed.
+pub const AWAY_MAX_S: u32 = 120;
+/// 5-tuples whose packets one worker hands to the worker that has their allocation; beyond it a move
+/// from another worker is not answered.
+pub const MOVED_CLIENTS_MAX: usize = 1 << 16;
 /// RFC 8656 §12: the first channel number that may be bound.
 pub const CHANNEL_FIRST: u16 = 0x4000;
 /// RFC 8656 §12: the last channel number that may be bound.
@@ -79,6 +105,8 @@ pub const RATE_BUCKET_BYTES: usize = 8;
 pub const RATE_LIMITERS: usize = 2;
 /// The longest answer without PADDING: it stays within the smallest IPv6 MTU.
 pub const ANSWER_BYTES_MAX: usize = 1280;
+/// The longest Data indication without data: a header, an IPv6 address and an ICMP error.
+pub const INDICATION_BYTES_MAX: usize = 20 + (4 + 20) + (4 + 8);
 /// The longest PADDING of an answer (RFC 5780 §6.1): the MTU of most interfaces, and never more
 /// than the request brought.
 pub const PADDING_BYTES_MAX: usize = 1500;
@@ -86,6 +114,8 @@ pub const PADDING_BYTES_MAX: usize = 1500;
 pub const REPLY_BYTES_MAX: usize = ANSWER_BYTES_MAX + 4 + PADDING_BYTES_MAX;
 /// The lowest RESPONSE-PORT that is answered to (RFC 5780 §7.5): services listen below.
 pub const RESPONSE_PORT_MIN: u16 = 1024;
+/// RFC 8656 §7.1: the shortest Allocate, a header and REQUESTED-TRANSPORT.
+pub const CHALLENGE_BYTES_MIN: usize = 28;
 /// The longest realm with which a 401 to the smallest Allocate stays within 3.5 times its size.
 pub const REALM_BYTES_MAX: usize = 24;
 /// The longest realm that leaves room for PASSWORD-ALGORITHMS in such a 401.
@@ -101,4 +131,6 @@ const _: () = assert!(20 + 8 + (4 + REALM_BYTES_MAX) + (4 + 36) <= 28 * 7 / 2);
 const _: () =
     assert!(20 + 8 + (4 + REALM_BYTES_WITH_ALGORITHMS_MAX) + (4 + 36) + (4 + 8) <= 28 * 7 / 2);
 const _: () = assert!(RESERVATION_LIFETIME_S >= 30);
+const _: () = assert!(TICKET_RETENTION_S >= 30);
+const _: () = assert!(CONNECT_PATIENCE_S >= 30);
 const _: () = assert!(RATE_BUCKETS.is_power_of_two());

@@ -49,6 +49,11 @@ impl Permissions {
         self.sorted.retain(|permission| permission.expires > now);
     }
 
+    /// Forgets all but those that `keep` is for.
+    pub(crate) fn retain(&mut self, keep: impl Fn(IpAddr) -> bool) {
+        self.sorted.retain(|permission| keep(permission.ip));
+    }
+
     /// Asks `judge` about each; forgets those for which it says nothing. Returns how many.
     pub(crate) fn rejudge(&mut self, judge: impl Fn(IpAddr) -> Option<Permitted>) -> usize {
         let before = self.sorted.len();

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::Range};
 
 use sterna_stun::{channel_data, data_indication, message::TransactionId};
 
-use crate::{Client, DropReason, PeerAddr, RelayPort, WorkerId};
+use crate::{Client, DropReason, Lease, PeerAddr, RelayPort, WorkerId};
 
 /// Where a packet goes.
 ///
@@ -20,6 +20,8 @@ pub enum Verdict {
         peer: SocketAddr,
         /// What to send.
         payload: Range<usize>,
+        /// Whether the datagram must not be fragmented: IPv4's DF bit (RFC 8656 §14).
+        dont_fragment: bool,
     },
     /// Header, payload and tail go to a client: from a peer, or from a client of the same worker.
     ToClient {
@@ -40,6 +42,16 @@ pub enum Verdict {
         from: PeerAddr,
         /// What to hand over.
         payload: Range<usize>,
+    },
+    /// The whole packet goes to another worker of this node, for its `handle_moved`: its client has
+    /// moved, and its allocation has not.
+    ToOwner {
+        /// The worker that has the allocation.
+        worker: WorkerId,
+        /// Who sent the packet, and by which way it can be answered.
+        client: Client,
+        /// Goes with a request to move.
+        lease: Option<Lease>,
     },
     /// Nothing is to be sent for this packet but what `poll_command` says.
     Handled,

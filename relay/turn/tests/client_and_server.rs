@@ -10,18 +10,21 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use sterna_stun::access_token::{SessionToken, TOKEN_BYTES_MAX, TokenAlgorithm, TokenKey};
+use sterna_stun::integrity::Key;
 use sterna_stun::nonce::{NonceKey, NonceKeys};
 use sterna_turn::client::{
-    AllocateOptions, ClientConfig, ClientError, Credentials, EndReason, Event, Link, Received,
-    TurnClient,
+    AccessGrant, AllocateOptions, ClientConfig, ClientError, Credentials, EndReason, Event, Link,
+    Received, TurnClient,
 };
 use sterna_turn::{
-    Client, Command, Epoch, Limits, Policy, PolicyConfig, Registry, RelayPort, Server,
+    Client, Command, Epoch, OAuth, OAuthKey, Policy, PolicyConfig, Registry, RelayPort, Server,
     ServerConfig, Transport, Users, Verdict, WorkerId,
 };
 
 const SERVER: &str = "198.51.100.1:3478";
 const CLIENT: &str = "192.0.2.7:5000";
+const SERVER_NAME: &str = "turn.sterna.test";
 const PEER: &str = "192.0.2.9:9000";
 
 fn addr(text: &str) -> SocketAddr {
@@ -62,18 +65,29 @@ struct World {
     /// What reached the peer, and what of the peer's reached the client.
     at_peer: Vec<Vec<u8>>,
     at_client: Vec<Vec<u8>>,
+    /// Where the client is.
+    home: SocketAddr,
 }
 
 impl World {
     fn new(seed: u64, weather: Weather, password: &str) -> Self {
         #[expect(clippy::disallowed_methods, reason = "virtual time starts anywhere")]
         let now = Instant::now();
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let rng = ChaCha8Rng::seed_from_u64(seed);
         let credentials = Credentials {
             username: "alice".into(),
             password: password.into(),
         };
         let client_config = ClientConfig::new(Link::Datagram, Some(credentials));
+        Self::with(now, rng, weather, client_config)
+    }
+
+    fn with(
+        now: Instant,
+        mut rng: ChaCha8Rng,
+        weather: Weather,
+        client_config: ClientConfig,
+    ) -> Self {
         Self {
             now,
             weather,
@@ -92,6 +106,7 @@ impl World {
             events: Vec::new(),
             at_peer: Vec::new(),
             at_client: Vec::new(),
+            home: addr(CLIENT),
         }
     }
 
@@ -141,7 +156,7 @@ impl World {
         let client = Client {
             transport: Transport::Udp,
             route: 0,
-            addr: addr(CLIENT),
+            addr: self.home,
             server: addr(SERVER),
         };
         if let Verdict::ToPeer { payload, .. } = self.server.handle_client(self.now, client, packet)
@@ -197,28 +212,17 @@ fn server_config(now: Instant) -> ServerConfig {
         relay_addresses: vec![addr(SERVER).ip()],
         ..PolicyConfig::default()
     };
+    let nonce_keys = NonceKeys::new(NonceKey::new(1, &[3; 32]), None);
+    let epoch = Epoch {
+        instant: now,
+        unix_s: 1_800_000_000,
+    };
     ServerConfig {
-        realm: "sterna.test".into(),
-        software: "".into(),
         listeners,
-        discovery: Vec::new(),
-        relay_addresses: Vec::new(),
-        external_addresses: Vec::new(),
-        relay_ports: 49_152..=65_535,
-        lifetime_max_s: 3600,
-        session_max_s: 0,
         users: Arc::new(Users::new("sterna.test", [("alice", "secret")])),
-        secrets: Vec::new(),
-        password_algorithms: true,
-        open_relay: false,
-        rfc5766_channels: false,
-        nonce_keys: NonceKeys::new(NonceKey::new(1, &[3; 32]), None),
-        epoch: Epoch {
-            instant: now,
-            unix_s: 1_800_000_000,
-        },
+        oauth: Arc::new(OAuth::new(SERVER_NAME, "sterna.test", [oauth_key()])),
         policy: Arc::new(Policy::new(&policy)),
-        limits: Limits::default(),
+        ..ServerConfig::new("sterna.test", nonce_keys, epoch)
     }
 }
 
@@ -362,4 +366,156 @@ fn a_nonce_that_has_grown_old_is_replaced_without_a_word_to_the_owner() {
     );
     assert_eq!(world.happened(|event| matches!(event, Event::Ended(_))), 0);
     assert_eq!(world.server.allocation_count(), 1);
+}
+
+fn oauth_key() -> OAuthKey {
+    OAuthKey {
+        kid: "north".into(),
+        key: TokenKey::new(TokenAlgorithm::A256Gcm, &[5; 32]).unwrap(),
+        not_before_unix_s: 0,
+        not_after_unix_s: None,
+    }
+}
+
+/// What an authorisation server would give out so many seconds after the start.
+fn grant(session_key: u8, after_s: u64, lifetime_s: u32) -> AccessGrant {
+    let key = Key::new(&[session_key; 20]);
+    let token = SessionToken::new(&key, 1_800_000_000 + after_s, lifetime_s).unwrap();
+    let mut out = [0; TOKEN_BYTES_MAX];
+    let len = oauth_key()
+        .key
+        .seal(SERVER_NAME, &[session_key; 12], &token, &mut out);
+    AccessGrant {
+        kid: "north".into(),
+        token: out[..len].to_vec(),
+        key,
+    }
+}
+
+#[test]
+fn a_client_with_an_access_token_allocates_and_renews_it() {
+    for (seed, weather) in [(5, GOOD), (6, BAD)] {
+        #[expect(clippy::disallowed_methods, reason = "virtual time starts anywhere")]
+        let now = Instant::now();
+        let config = ClientConfig {
+            grant: Some(grant(1, 0, 1000)),
+            ..ClientConfig::new(Link::Datagram, None)
+        };
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut world = World::with(now, rng, weather, config);
+        world
+            .client
+            .allocate(world.now, AllocateOptions::default())
+            .unwrap();
+        world.run_for(Duration::from_secs(60));
+        world.client.bind_channel(world.now, addr(PEER)).unwrap();
+        // Each token is replaced well before its end; permissions are refreshed in between.
+        for renewal in 1..12 {
+            world.run_for(Duration::from_secs(700));
+            let after_s = world.now.duration_since(now).as_secs();
+            let session_key = u8::try_from(renewal).unwrap() + 1;
+            world.client.renew(grant(session_key, after_s, 1000));
+        }
+        let failed = world.happened(|event| matches!(event, Event::Failed { .. }));
+        assert_eq!(failed, 0, "{:?}", world.events);
+        assert_eq!(world.happened(|event| matches!(event, Event::Ended(_))), 0);
+        assert!(world.server.counters().tokens_accepted > 11);
+        // Without another one the allocation ends with its token.
+        world.run_for(Duration::from_secs(1100));
+        assert_eq!(world.server.allocation_count(), 0);
+    }
+}
+
+// RFC 7635 §6.1: the client "MUST ensure that third-party authorization takes precedence".
+#[test]
+fn a_client_with_both_goes_by_the_token_and_not_by_the_password() {
+    #[expect(clippy::disallowed_methods, reason = "virtual time starts anywhere")]
+    let now = Instant::now();
+    let password = Credentials {
+        username: "alice".to_owned(),
+        password: "secret".to_owned(),
+    };
+    let config = ClientConfig {
+        grant: Some(grant(1, 0, 1000)),
+        ..ClientConfig::new(Link::Datagram, Some(password))
+    };
+    let mut world = World::with(now, ChaCha8Rng::seed_from_u64(7), GOOD, config);
+    world
+        .client
+        .allocate(world.now, AllocateOptions::default())
+        .unwrap();
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.server.allocation_count(), 1);
+    assert_eq!(world.server.counters().tokens_accepted, 1);
+}
+
+/// A client with a ticket and a channel, and its relayed address.
+fn mobile(world: &mut World) -> SocketAddr {
+    let options = AllocateOptions {
+        mobile: true,
+        ..AllocateOptions::default()
+    };
+    world.client.allocate(world.now, options).unwrap();
+    world.run_for(Duration::from_secs(80));
+    world.client.bind_channel(world.now, addr(PEER)).unwrap();
+    world.run_for(Duration::from_secs(80));
+    world.client.relayed_addr().unwrap()
+}
+
+#[test]
+fn a_client_that_moves_keeps_its_relayed_address_and_channels_on_a_bad_link() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, BAD, "secret");
+        let relayed = mobile(&mut world);
+        for port in [6000, 6001, 5000] {
+            world.home.set_port(port);
+            world.client.moved(world.now, Link::Datagram).unwrap();
+            assert_eq!(
+                world.client.refresh(world.now),
+                Err(ClientError::Moving),
+                "nothing else until the server knows"
+            );
+            world.run_for(Duration::from_secs(80));
+        }
+        let moves = world.happened(|event| matches!(event, Event::Moved { .. }));
+        assert_eq!(moves, 3, "seed {seed}: {:?}", world.events);
+        assert_eq!(world.client.relayed_addr(), Some(relayed), "seed {seed}");
+        world.run_for(Duration::from_secs(3600));
+        assert_eq!(world.happened(|event| matches!(event, Event::Ended(_))), 0);
+        assert_eq!(world.server.allocation_count(), 1, "seed {seed}");
+        let channels = world.happened(|event| matches!(event, Event::ChannelBound { .. }));
+        assert_eq!(channels, 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_client_whose_move_is_refused_allocates_anew() {
+    let mut world = World::new(1, GOOD, "secret");
+    mobile(&mut world);
+    let mut forbidding = server_config(world.now);
+    forbidding.mobility = false;
+    world.server.reconfigure(world.now, Arc::new(forbidding));
+    world.home.set_port(6000);
+    world.client.moved(world.now, Link::Datagram).unwrap();
+    world.run_for(Duration::from_secs(80));
+    let lost = |event: &Event| *event == Event::Ended(EndReason::Lost);
+    assert_eq!(world.happened(lost), 1, "{:?}", world.events);
+    let mobile = |mobile| move |event: &Event| matches!(event, Event::Allocated(made) if made.is_mobile == mobile);
+    assert_eq!(world.happened(mobile(true)), 1);
+    assert_eq!(world.happened(mobile(false)), 1, "{:?}", world.events);
+}
+
+#[test]
+fn a_client_that_wants_a_ticket_from_a_server_that_forbids_it_does_without() {
+    let mut world = World::new(2, GOOD, "secret");
+    let mut forbidding = server_config(world.now);
+    forbidding.mobility = false;
+    world.server.reconfigure(world.now, Arc::new(forbidding));
+    mobile(&mut world);
+    let plain = |event: &Event| matches!(event, Event::Allocated(made) if !made.is_mobile);
+    assert_eq!(world.happened(plain), 1, "{:?}", world.events);
+    assert_eq!(
+        world.happened(|event| matches!(event, Event::Failed { .. })),
+        0
+    );
 }

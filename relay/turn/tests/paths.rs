@@ -53,6 +53,16 @@ fn data() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![send, channel, inward]
 }
 
+/// TCP allocations (RFC 6062): of client 3, which is on a stream; ids that it was told are bound
+/// from either worker.
+fn tcp() -> impl Strategy<Value = Vec<u8>> {
+    let allocate = Just(step(8, 3, &[4, 6]));
+    let connect = (0_u8..4, peer()).prop_map(|(client, peer)| step(8, client | 32 << 2, &peer));
+    let bind = (0_u8..4).prop_map(|client| step(8, client | 48 << 2, &[]));
+    let act = (0_u8..8, any::<u8>()).prop_map(|(act, peer)| step(15, act, &[peer]));
+    prop_oneof![2 => allocate, 4 => connect, 3 => bind, 4 => act]
+}
+
 fn operation() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         3 => (0_u8..70).prop_map(|tens| step(3, tens, &[])),
@@ -66,7 +76,9 @@ proptest! {
     #[test]
     fn no_sequence_of_requests_opens_a_path_to_a_forbidden_peer(
         steps in prop::collection::vec(
-            prop_oneof![3 => allocate(), 4 => permit(), 4 => bind(), 6 => data(), 1 => operation()],
+            prop_oneof![
+                3 => allocate(), 4 => permit(), 4 => bind(), 6 => data(), 4 => tcp(), 1 => operation()
+            ],
             0..60,
         )
     ) {

@@ -164,3 +164,18 @@ fn a_data_indication_may_bring_an_icmp_error_instead_of_data() {
         }
     );
 }
+
+#[test]
+fn dont_fragment_stands_between_peer_and_payload() {
+    for peer in ["192.0.2.1:9", "[2001:db8::1]:9"] {
+        let peer = peer.parse().expect("an address");
+        let mut out = [0; WHOLE_HEADER_BYTES_MAX];
+        let len = whole_send_header(TransactionId([7; 12]), peer, 5, &mut out).expect("fits");
+        let message = [&out[..len], b"hello", &[0; 3]].concat();
+        let read = SendIndication::parse(&message).expect("well formed");
+        assert_eq!((read.peer, read.dont_fragment), (peer, true));
+        assert_eq!(&message[read.payload], b"hello");
+        let too_long = whole_send_header(TransactionId([7; 12]), peer, PAYLOAD_BYTES_MAX, &mut out);
+        assert_eq!(too_long.is_none(), peer.is_ipv6());
+    }
+}

@@ -10,22 +10,17 @@ mod receive;
 mod transmit;
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Instant;
 
-use crate::core::{Core, Driver, socket_of};
-use crate::engine::{
-    BudgetLine, Config, Description, Engine, EngineKind, ListenerId, OpenError, Port, RelaySlot,
-};
-use crate::limits::{EPOLL_EVENTS_MAX, LISTENERS_MAX, RELAY_SOCKETS_MAX};
+use crate::core::{Core, Driver, Source, socket_of};
+use crate::engine::{BudgetLine, Config, Description, Engine, EngineKind, OpenError, Port};
+use crate::limits::{EPOLL_EVENTS_MAX, RELAY_SOCKETS_MAX};
 use crate::memory::table;
-use crate::slots::Slots;
-use crate::sockets;
+use crate::slots::{Slot, Slots};
 use crate::waker::Waker;
 
 use receive::Receiver;
-pub(crate) use transmit::refuses_group;
 
 const WAKE: u64 = u64::MAX;
 
@@ -35,16 +30,8 @@ pub struct MmsgEngine {
     epoll: OwnedFd,
     events: Vec<libc::epoll_event>,
     receiver: Receiver,
-    listeners: Vec<Listener>,
-    relays: Slots,
-    closing: Vec<RelaySlot>,
     // Whether waits are in milliseconds, because the kernel or a filter does not know better.
     coarse: bool,
-}
-
-struct Listener {
-    socket: UdpSocket,
-    overflow: u32,
 }
 
 impl MmsgEngine {
@@ -63,13 +50,10 @@ impl MmsgEngine {
         let waker = Waker::new()?;
         let relays = Slots::new(config.relay_sockets_max.min(RELAY_SOCKETS_MAX));
         let engine = Self {
-            core: Core::new(config, waker, Instant::now())?,
+            core: Core::new(config, relays, waker, Instant::now())?,
             epoll,
             events: table(EPOLL_EVENTS_MAX),
             receiver: Receiver::new(),
-            listeners: Vec::new(),
-            relays,
-            closing: Vec::new(),
             coarse: false,
         };
         engine.watch(engine.core.waker.event_fd(), WAKE)?;
@@ -77,19 +61,16 @@ impl MmsgEngine {
     }
 
     fn watch(&self, fd: i32, key: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, key)
+    }
+
+    fn control(&self, what: i32, fd: i32, key: u64) -> io::Result<()> {
         let mut event = libc::epoll_event {
             events: libc::EPOLLIN.cast_unsigned(),
             u64: key,
         };
         // SAFETY: an initialised event that outlives the call.
-        let done = unsafe {
-            libc::epoll_ctl(
-                self.epoll.as_raw_fd(),
-                libc::EPOLL_CTL_ADD,
-                fd,
-                &raw mut event,
-            )
-        };
+        let done = unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), what, fd, &raw mut event) };
         if done == 0 {
             Ok(())
         } else {
@@ -97,10 +78,29 @@ impl MmsgEngine {
         }
     }
 
+    /// Lays a socket to rest that cannot be received from: `epoll` would report it for ever.
+    #[cold]
+    fn rest(&mut self, port: Port, fd: i32, errno: i32) {
+        let socket = socket_of(port);
+        self.core.rest(socket, errno);
+        // When it is not watched, as after a failed attempt to watch it again, all is well too.
+        let _ = self.control(libc::EPOLL_CTL_DEL, fd, socket.into());
+    }
+
+    /// Watches what has rested long enough.
+    fn wake_rested(&mut self) {
+        while let Some(socket) = self.core.rested(self.core.now) {
+            let fd = self.core.slot(socket).map_or(-1, Slot::raw_fd);
+            if let Err(error) = self.watch(fd, socket.into()) {
+                self.core.rest(socket, error.raw_os_error().unwrap_or(0));
+            }
+        }
+    }
+
     /// Waits until a socket is readable; the events are then in `events`.
     fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
-        let may_sleep = self.core.waker.sleep();
-        let timeout = match deadline {
+        let may_sleep = self.core.waker.sleep() && !self.core.has_notices();
+        let timeout = match self.core.wait_until(deadline) {
             _ if !may_sleep => Some(libc::timespec {
                 tv_sec: 0,
                 tv_nsec: 0,
@@ -172,12 +172,8 @@ impl MmsgEngine {
     /// Closes what was to be closed: the port is free at once, the slot too, since the batch that
     /// may have named it is over.
     fn close_sockets(&mut self) {
-        for slot in self.closing.drain(..) {
-            if let Some(relay) = self.relays.at_mut(slot) {
-                // SAFETY: the table owns the descriptor, and forgets it here.
-                drop(unsafe { OwnedFd::from_raw_fd(std::mem::replace(&mut relay.fd, -1)) });
-                self.relays.free(slot);
-            }
+        while let Some(slot) = self.core.closing.pop() {
+            self.core.relays.free(slot);
         }
     }
 }
@@ -202,12 +198,14 @@ impl Driver for MmsgEngine {
         &mut self.core
     }
 
-    #[inline]
-    fn is_open(&self, port: Port) -> bool {
-        match port {
-            Port::Listener(listener) => usize::from(listener.0) < self.listeners.len(),
-            Port::Relay(slot) => self.relays.open_at(slot).is_some(),
+    fn attach(&mut self, port: Port, source: Source) -> Result<(), OpenError> {
+        let socket = source.socket(port, &self.core.config)?;
+        let index = socket_of(port);
+        self.watch(socket.as_raw_fd(), index.into())?;
+        if let Some(slot) = self.core.slot_mut(index) {
+            slot.fd = Some(socket.into());
         }
+        Ok(())
     }
 
     fn make_room(&mut self) {
@@ -216,49 +214,6 @@ impl Driver for MmsgEngine {
 }
 
 impl Engine for MmsgEngine {
-    fn add_listener(&mut self, socket: UdpSocket) -> io::Result<ListenerId> {
-        let id = u16::try_from(self.listeners.len()).unwrap_or(u16::MAX);
-        if u32::from(id) >= LISTENERS_MAX {
-            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
-        }
-        sockets::prepare(&socket, self.core.config.gro)?;
-        self.watch(socket.as_raw_fd(), u64::from(id))?;
-        self.listeners.push(Listener {
-            socket,
-            overflow: 0,
-        });
-        Ok(ListenerId(id))
-    }
-
-    fn open_relay(&mut self, local: SocketAddr) -> Result<RelaySlot, OpenError> {
-        self.relays.has_room()?;
-        self.adopt_relay(sockets::bind_relay(
-            local,
-            self.core.config.socket_buffer_bytes,
-        )?)
-    }
-
-    fn adopt_relay(&mut self, socket: UdpSocket) -> Result<RelaySlot, OpenError> {
-        self.relays.has_room()?;
-        sockets::prepare(&socket, self.core.config.gro)?;
-        let fd = socket.as_raw_fd();
-        let slot = self.relays.open(fd)?;
-        if let Err(error) = self.watch(fd, u64::from(socket_of(Port::Relay(slot)))) {
-            self.relays.close(slot);
-            self.relays.free(slot);
-            return Err(error.into());
-        }
-        // From here on the table owns it.
-        let _ = socket.into_raw_fd();
-        Ok(slot)
-    }
-
-    fn close_relay(&mut self, slot: RelaySlot) {
-        if self.relays.close(slot) {
-            self.closing.push(slot);
-        }
-    }
-
     fn turn(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         self.core.counters.turns += 1;
         self.flush(true);
@@ -267,6 +222,7 @@ impl Engine for MmsgEngine {
         let waited = self.wait(deadline);
         self.core.now = Instant::now();
         self.core.outbox.expire_refusals(self.core.now);
+        self.wake_rested();
         self.receive();
         self.core.begin_batch();
         waited
@@ -296,10 +252,5 @@ impl Engine for MmsgEngine {
 impl Drop for MmsgEngine {
     fn drop(&mut self) {
         self.flush(true);
-        let open: Vec<_> = self.relays.iter().map(|(slot, _)| slot).collect();
-        for slot in open {
-            self.close_relay(slot);
-        }
-        self.close_sockets();
     }
 }

@@ -1,16 +1,15 @@
 //! Reading the sockets that `epoll` reported, into buffers of the pool.
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::ptr;
 
 use super::{MmsgEngine, WAKE};
-use crate::core::Received;
-use crate::engine::{BudgetLine, ListenerId, Port, RelaySlot};
-use crate::limits::{CONTROL_BYTES, HEADROOM_BYTES, LISTENERS_MAX, RECEIVE_BURST_MAX};
+use crate::core::{Received, port_of, socket_of};
+use crate::engine::{BudgetLine, Port};
+use crate::errors::may_be_anothers;
+use crate::limits::{CONTROL_BYTES, HEADROOM_BYTES, RECEIVE_BURST_MAX};
 use crate::memory::table;
 use crate::receive::{Control, whole};
-use crate::slots::overflow_since;
 use crate::sockaddr;
 
 // Stands in a place whose buffer went to the batch.
@@ -98,20 +97,15 @@ impl MmsgEngine {
                 return;
             }
             let socket = u32::try_from(key).unwrap_or(u32::MAX);
-            let (port, fd) = match socket.checked_sub(LISTENERS_MAX) {
-                None => {
-                    let id = u16::try_from(socket).unwrap_or(u16::MAX);
-                    let listener = &self.listeners[usize::from(id)];
-                    (Port::Listener(ListenerId(id)), listener.socket.as_raw_fd())
-                }
-                Some(slot) => {
-                    let slot = RelaySlot(slot);
-                    let Some(relay) = self.relays.open_at(slot) else {
-                        continue;
-                    };
-                    (Port::Relay(slot), relay.fd)
-                }
+            let Some(fd) = self.core.slot(socket).filter(|slot| slot.is_open()) else {
+                continue;
             };
+            let (port, fd) = (port_of(socket), fd.raw_fd());
+            if self.events[event].events & libc::EPOLLERR.cast_unsigned() != 0
+                && let Port::Relay(slot) = port
+            {
+                self.core.read_errors(slot, None);
+            }
             self.receive_burst(port, fd);
         }
     }
@@ -137,12 +131,11 @@ impl MmsgEngine {
                 ptr::null_mut(),
             )
         };
-        let got = usize::try_from(got).unwrap_or_else(|_| {
-            if io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock {
-                self.core.counters.receive_errors += 1;
-            }
-            0
-        });
+        let Ok(got) = usize::try_from(got) else {
+            let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            self.receive_failed(port, fd, errno);
+            return;
+        };
         if got == self.receiver.prepared() && self.core.pool.free_count() == 0 {
             // There may be more, and there is no buffer for it.
             self.core.counters.buffers_exhausted += 1;
@@ -164,6 +157,16 @@ impl MmsgEngine {
         }
     }
 
+    #[cold]
+    fn receive_failed(&mut self, port: Port, fd: i32, errno: i32) {
+        match port {
+            _ if errno == libc::EAGAIN || errno == libc::EINTR => {}
+            // An ICMP error came since the queue was read: `epoll` reports the socket again.
+            Port::Relay(_) if may_be_anothers(errno) => {}
+            _ => self.rest(port, fd, errno),
+        }
+    }
+
     /// Takes the `i`th message of a burst; `false`: its buffer is free again.
     fn take_message(&mut self, i: usize, buffer: u32, port: Port) -> bool {
         let header = &self.receiver.headers[i];
@@ -171,16 +174,8 @@ impl MmsgEngine {
         let control_len = header.msg_hdr.msg_controllen;
         let name_len = header.msg_hdr.msg_namelen as usize;
         let control = Control::parse(control_bytes(&self.receiver.controls[i], control_len));
-        let overflow = match port {
-            Port::Listener(id) => Some(&mut self.listeners[usize::from(id.0)].overflow),
-            Port::Relay(slot) => self.relays.at_mut(slot).map(|relay| &mut relay.overflow),
-        };
-        if let Some(overflow) = overflow {
-            self.core.counters.receive_overflow += overflow_since(overflow, control.overflow);
-        }
-        if truncated {
-            self.core.counters.truncated += 1;
-        }
+        let socket = socket_of(port);
+        self.core.note_receive(socket, control.overflow, truncated);
         let name = &self.receiver.names[i];
         let from = sockaddr::decode(&name[..name_len.min(name.len())]);
         let carried = whole(header.msg_len as usize, control.stride, truncated);
@@ -192,7 +187,7 @@ impl MmsgEngine {
             from,
             len,
             stride,
-            ecn: control.ecn,
+            class: control.class,
         };
         self.core.receive(buffer, HEADROOM_BYTES, received);
         true

@@ -1,11 +1,9 @@
 //! Sending the outgoing queue by `sendmmsg`.
 
 use std::io;
-use std::os::fd::AsRawFd;
 
 use super::MmsgEngine;
-use crate::limits::LISTENERS_MAX;
-use crate::outbox::Message;
+use crate::slots::Slot;
 
 impl MmsgEngine {
     /// Sends everything queued. `last`: the batch has been handled.
@@ -16,82 +14,42 @@ impl MmsgEngine {
         self.core.outbox.lay_out(&mut self.core.pool, last);
         let mut from = 0;
         while let Some(&message) = self.core.outbox.layout().messages().get(from) {
-            let run = self.run_of(from, message.socket);
-            from += match self.send_run(from, run, message.socket) {
-                Ok(sent) => sent,
-                Err(errno) => {
-                    self.send_failed(from, message, errno);
-                    1
+            if self.core.must_switch(&message) {
+                self.core.switch(&message);
+            }
+            let run = self.run_from(from);
+            // Closing sockets still send what was queued before.
+            let fd = self.core.slot(message.socket).map_or(-1, Slot::raw_fd);
+            let layout = self.core.outbox.layout();
+            match send(fd, &mut layout.headers()[from..from + run]) {
+                Ok(sent) => {
+                    for message in &layout.messages()[from..from + sent] {
+                        self.core.counters.send_handed_over(message);
+                    }
+                    from += sent;
                 }
-            };
+                Err(errno) => {
+                    self.core.counters.send_handed_over(&message);
+                    self.core.send_refused(from, errno);
+                    from += 1;
+                }
+            }
         }
+        self.core.restore();
         self.core.outbox.reset(&mut self.core.pool);
     }
 
-    /// How many messages from here on are for one socket.
-    fn run_of(&mut self, from: usize, socket: u32) -> usize {
+    /// How many messages from here on are for one socket as it is.
+    fn run_from(&mut self, from: usize) -> usize {
         let rest = &self.core.outbox.layout().messages()[from..];
-        rest.iter()
-            .take_while(|message| message.socket == socket)
-            .count()
-    }
-
-    /// Sends a run of messages of one socket, and returns how many were taken; or the error of the
-    /// first.
-    fn send_run(&mut self, from: usize, run: usize, socket: u32) -> Result<usize, i32> {
-        let Some(fd) = self.descriptor(socket) else {
-            return Err(libc::EBADF);
+        let alike = |(socket, whole)| {
+            rest.iter()
+                .take_while(|message| (message.socket, message.whole) == (socket, whole))
+                .count()
         };
-        let layout = self.core.outbox.layout();
-        let sent = send(fd, &mut layout.headers()[from..from + run])?;
-        for message in &layout.messages()[from..from + sent] {
-            let counters = &mut self.core.counters;
-            counters.sends_out += 1;
-            counters.packets_out += u64::from(message.packets);
-            counters.bytes_out += u64::from(message.bytes);
-            counters.gso_groups += u64::from(message.segmented);
-        }
-        Ok(sent)
+        rest.first()
+            .map_or(0, |first| alike((first.socket, first.whole)))
     }
-
-    fn send_failed(&mut self, index: usize, message: Message, errno: i32) {
-        let counters = &mut self.core.counters;
-        counters.sends_out += 1;
-        if !(message.segmented && refuses_group(errno)) {
-            counters.packets_out += u64::from(message.packets);
-            counters.bytes_out += u64::from(message.bytes);
-            counters.send_failed(errno, u64::from(message.packets), u64::from(message.bytes));
-            return;
-        }
-        counters.gso_fallbacks += 1;
-        let now = self.core.now;
-        let fd = self.descriptor(message.socket).unwrap_or(-1);
-        let layout = self.core.outbox.split(index, now);
-        for i in 0..layout.split_messages().len() {
-            let single = layout.split_messages()[i];
-            let counters = &mut self.core.counters;
-            counters.sends_out += 1;
-            counters.packets_out += 1;
-            counters.bytes_out += u64::from(single.bytes);
-            if let Err(errno) = send(fd, &mut layout.split_headers()[i..=i]) {
-                counters.send_failed(errno, 1, u64::from(single.bytes));
-            }
-        }
-    }
-
-    fn descriptor(&self, socket: u32) -> Option<i32> {
-        match socket.checked_sub(LISTENERS_MAX) {
-            None => Some(self.listeners.get(socket as usize)?.socket.as_raw_fd()),
-            // Closing sockets still send what was queued before.
-            Some(slot) => Some(self.relays.at(crate::engine::RelaySlot(slot))?.fd),
-        }
-    }
-}
-
-/// Whether an error means that the group is the fault and not its datagrams: segments above the
-/// path MTU, or an interface that cannot checksum them.
-pub(crate) fn refuses_group(errno: i32) -> bool {
-    matches!(errno, libc::EINVAL | libc::EMSGSIZE | libc::EIO)
 }
 
 fn send(fd: i32, headers: &mut [libc::mmsghdr]) -> Result<usize, i32> {

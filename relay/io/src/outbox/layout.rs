@@ -24,6 +24,8 @@ pub(crate) struct Message {
     pub(crate) bytes: u32,
     /// Whether the kernel is to segment it.
     pub(crate) segmented: bool,
+    /// Whether it is not to be fragmented.
+    pub(crate) whole: bool,
 }
 
 /// Tables for the kernel.
@@ -70,12 +72,13 @@ impl Layout {
     }
 
     /// Fills the tables, one message a group. `frame` may put header and tail of a single datagram
-    /// around its payload.
+    /// around its payload. Sockets have the traffic class `socket_class` where nothing else is said.
     pub(super) fn fill(
         &mut self,
         arena: &[u8],
         entries: &[Entry],
         groups: &[Group],
+        socket_class: u8,
         mut frame: impl FnMut(&Entry) -> Option<*const u8>,
     ) {
         self.clear();
@@ -99,7 +102,8 @@ impl Layout {
             let segment = if group.count > 1 { group.segment } else { 0 };
             self.controls.push([0; CONTROL_WORDS]);
             let control = &mut self.controls[self.messages.len()];
-            let control_len = write_control(control, segment, group.ecn, group.to.is_ipv4());
+            let class = Some(group.class).filter(|class| *class != socket_class);
+            let control_len = write_control(control, segment, class, group.to.is_ipv4());
             let control = control.as_mut_ptr();
             let vectors = &mut self.vectors[first_vector..];
             self.headers
@@ -109,6 +113,7 @@ impl Layout {
                 packets: u32::from(group.count),
                 bytes: group.bytes,
                 segmented: segment != 0,
+                whole: group.whole,
             });
         }
         debug_assert!(
@@ -131,6 +136,7 @@ impl Layout {
     }
 
     /// Makes single messages of a group of the layout, from its own vectors.
+    #[allow(clippy::unnecessary_cast)] // the length has 32 bits in some C libraries
     pub(super) fn split(&mut self, group_index: usize, entries: &[Entry], group: &Group) {
         self.split_messages.clear();
         self.split_headers.clear();
@@ -142,8 +148,16 @@ impl Layout {
             let mut single = self.headers[group_index];
             single.msg_hdr.msg_iov = vectors;
             single.msg_hdr.msg_iovlen = count as _;
-            single.msg_hdr.msg_control = ptr::null_mut();
-            single.msg_hdr.msg_controllen = 0;
+            // Without the segment size, which comes first and takes three words; behind it stands
+            // the traffic class, if any.
+            let segment_bytes = 3 * size_of::<u64>();
+            let rest = (single.msg_hdr.msg_controllen as usize).saturating_sub(segment_bytes);
+            single.msg_hdr.msg_control = match rest {
+                0 => ptr::null_mut(),
+                // Arithmetic on the address only, within the group's control messages.
+                _ => single.msg_hdr.msg_control.wrapping_byte_add(segment_bytes),
+            };
+            single.msg_hdr.msg_controllen = rest as _;
             // Arithmetic on the address only: the kernel reads what `push_vectors` wrote there.
             vectors = vectors.wrapping_add(count);
             self.split_headers.push(single);
@@ -152,6 +166,7 @@ impl Layout {
                 packets: 1,
                 bytes: u32::try_from(entry.bytes()).unwrap_or(u32::MAX),
                 segmented: false,
+                whole: group.whole,
             });
         }
     }
@@ -220,7 +235,12 @@ fn header(
 
 /// Writes the control messages of a group and returns their length: the segment size as a 16-bit
 /// number, the traffic class as an int, each behind its header and padded to eight bytes.
-fn write_control(control: &mut [u64; CONTROL_WORDS], segment: u32, ecn: u8, v4: bool) -> usize {
+fn write_control(
+    control: &mut [u64; CONTROL_WORDS],
+    segment: u32,
+    class: Option<u8>,
+    v4: bool,
+) -> usize {
     let mut used = 0;
     let mut message = |level: i32, kind: i32, data: u64, len: u64| {
         // The length, then level and kind as two ints side by side, then the data.
@@ -238,13 +258,13 @@ fn write_control(control: &mut [u64; CONTROL_WORDS], segment: u32, ecn: u8, v4: 
             2,
         );
     }
-    if ecn != 0 {
+    if let Some(class) = class {
         let (level, kind) = if v4 {
             (libc::SOL_IP, libc::IP_TOS)
         } else {
             (libc::SOL_IPV6, libc::IPV6_TCLASS)
         };
-        message(level, kind, first_bytes(&i32::from(ecn).to_ne_bytes()), 4);
+        message(level, kind, first_bytes(&i32::from(class).to_ne_bytes()), 4);
     }
     used * size_of::<u64>()
 }

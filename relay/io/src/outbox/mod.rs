@@ -80,7 +80,9 @@ impl Entry {
 pub(crate) struct Group {
     pub(crate) socket: u32,
     pub(crate) count: u16,
-    pub(crate) ecn: u8,
+    pub(crate) class: u8,
+    /// Its datagram is not to be fragmented; it is alone then.
+    pub(crate) whole: bool,
     open: bool,
     pub(crate) segment: u32,
     pub(crate) bytes: u32,
@@ -93,7 +95,9 @@ pub(crate) struct Group {
 /// The queue and what the kernel is shown of it.
 pub(crate) struct Outbox {
     gso: bool,
-    ecn: bool,
+    // Which bits of a traffic class are kept, and which every datagram has.
+    class_kept: u8,
+    class_fixed: u8,
     segment_bytes_max: usize,
     arena: Box<[u8]>,
     arena_used: usize,
@@ -116,7 +120,8 @@ impl Outbox {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             gso: config.gso,
-            ecn: config.ecn,
+            class_kept: config.class_kept(),
+            class_fixed: config.class_fixed(),
             segment_bytes_max: config.segment_bytes_max,
             // Not zeros: those would be mapped when they are first used.
             arena: vec![1; OUTBOX_ARENA_BYTES].into(),
@@ -141,7 +146,8 @@ impl Outbox {
     /// Queues one datagram. One look at a few groups, no allocation, and no copy but of the header
     /// (and of [`Payload::Copy`]).
     ///
-    /// `payload` is left as it was when the queue is full.
+    /// `payload` is left as it was when the queue is full. `whole`: it is not to be fragmented.
+    #[allow(clippy::too_many_arguments)] // a datagram is what all of them say
     pub(crate) fn push(
         &mut self,
         pool: &mut Pool,
@@ -150,6 +156,7 @@ impl Outbox {
         header: &[u8],
         payload: &mut Payload<'_>,
         tail: usize,
+        whole: bool,
     ) -> Pushed {
         debug_assert!(header.len() <= HEADER_BYTES_MAX && tail <= TAIL_BYTES_MAX);
         let header = &header[..header.len().min(HEADER_BYTES_MAX)];
@@ -180,7 +187,7 @@ impl Outbox {
             packet: None,
         };
         let mut class = 0;
-        match payload {
+        match &*payload {
             Payload::Packet(packet) => {
                 let Some(start) = pool.enqueue(*packet) else {
                     return Pushed::Stale;
@@ -188,9 +195,7 @@ impl Outbox {
                 entry.payload = start;
                 entry.payload_len = u32::try_from(packet.len()).unwrap_or(0);
                 entry.packet = Some(*packet);
-                if self.ecn {
-                    class = pool.ecn(*packet);
-                }
+                class = pool.class(*packet);
             }
             Payload::Copy(bytes) => {
                 let body = at + header.len();
@@ -202,6 +207,7 @@ impl Outbox {
                 entry.tail = 0;
             }
             Payload::Shared(packet) => {
+                class = packet.class();
                 entry.payload = packet.as_ptr();
                 entry.payload_len = u32::try_from(packet.len()).unwrap_or(0);
             }
@@ -211,17 +217,18 @@ impl Outbox {
         if let Payload::Shared(packet) = std::mem::replace(payload, Payload::Copy(&[])) {
             self.shared.push(packet);
         }
-        self.group(socket, to, class, entry);
+        let class = class & self.class_kept | self.class_fixed;
+        self.group(socket, to, class, whole, entry);
         Pushed::Queued
     }
 
-    fn group(&mut self, socket: u32, to: SocketAddr, ecn: u8, entry: Entry) {
+    fn group(&mut self, socket: u32, to: SocketAddr, class: u8, whole: bool, entry: Entry) {
         let index = u32::try_from(self.entries.len()).unwrap_or(NONE);
         let size = entry.bytes();
         // No datagram is longer than 64 KiB and some bytes.
         let bytes = u32::try_from(size).unwrap_or(u32::MAX);
         self.entries.push(entry);
-        let groupable = self.gso && size > 0 && size <= self.segment_bytes_max;
+        let groupable = self.gso && !whole && size > 0 && size <= self.segment_bytes_max;
         if self.gso {
             let place = &mut self.latest[place_of(socket, to)];
             let flow = self
@@ -230,7 +237,7 @@ impl Outbox {
                 .filter(|group| group.socket == socket && group.to == to);
             if let Some(group) = flow
                 && groupable
-                && group.takes(bytes, ecn)
+                && group.takes(bytes, class)
                 && (group.count > 1 || self.refusals.allow(to, group.segment))
             {
                 group.count += 1;
@@ -246,7 +253,8 @@ impl Outbox {
         self.groups.push(Group {
             socket,
             count: 1,
-            ecn,
+            class,
+            whole,
             open: groupable,
             segment: bytes,
             bytes,
@@ -261,11 +269,13 @@ impl Outbox {
     /// may be written into its buffers.
     pub(crate) fn lay_out(&mut self, pool: &mut Pool, last: bool) {
         let (arena, entries) = (&self.arena, &self.entries);
-        self.layout.fill(arena, entries, &self.groups, |entry| {
-            let packet = entry.packet.filter(|_| last)?;
-            let header = &arena[entry.header as usize..][..usize::from(entry.header_len)];
-            pool.frame(packet, header, usize::from(entry.tail))
-        });
+        let fixed = self.class_fixed;
+        self.layout
+            .fill(arena, entries, &self.groups, fixed, |entry| {
+                let packet = entry.packet.filter(|_| last)?;
+                let header = &arena[entry.header as usize..][..usize::from(entry.header_len)];
+                pool.frame(packet, header, usize::from(entry.tail))
+            });
     }
 
     /// What [`lay_out`](Self::lay_out) prepared; one message a group.
@@ -355,9 +365,9 @@ fn place_of(socket: u32, to: SocketAddr) -> usize {
 }
 
 impl Group {
-    fn takes(&self, bytes: u32, ecn: u8) -> bool {
+    fn takes(&self, bytes: u32, class: u8) -> bool {
         self.open
-            && self.ecn == ecn
+            && self.class == class
             && bytes <= self.segment
             && self.count < GROUP_SEGMENTS_MAX
             && self.bytes as usize + bytes as usize <= GROUP_BYTES_MAX

@@ -91,7 +91,15 @@ fn run(datagrams: &[Sent], gso: bool, last: bool) {
                 .map_or(Payload::Copy(&bytes), Payload::Shared),
         };
         let to = addr(sent.to);
-        let pushed = outbox.push(&mut pool, sent.socket, to, &header, &mut payload, sent.tail);
+        let pushed = outbox.push(
+            &mut pool,
+            sent.socket,
+            to,
+            &header,
+            &mut payload,
+            sent.tail,
+            false,
+        );
         assert!(matches!(pushed, Pushed::Queued));
         let whole = [&header[..], &bytes, &vec![0; sent.tail]].concat();
         expected.entry((sent.socket, to)).or_default().push(whole);
@@ -137,11 +145,11 @@ fn a_full_queue_leaves_the_payload_with_the_caller() {
     let mut outbox = Outbox::new(&Config::default());
     for _ in 0..OUTBOX_ENTRIES_MAX {
         let mut payload = Payload::Copy(&[1]);
-        let pushed = outbox.push(&mut pool, 0, addr(1), &[], &mut payload, 0);
+        let pushed = outbox.push(&mut pool, 0, addr(1), &[], &mut payload, 0, false);
         assert!(matches!(pushed, Pushed::Queued));
     }
     let mut payload = Payload::Shared(pool.share(packets[0]).expect("room"));
-    let pushed = outbox.push(&mut pool, 0, addr(1), &[], &mut payload, 0);
+    let pushed = outbox.push(&mut pool, 0, addr(1), &[], &mut payload, 0, false);
     assert!(matches!(pushed, Pushed::Full));
     assert!(matches!(payload, Payload::Shared(_)), "still there");
 }
@@ -153,7 +161,7 @@ fn a_packet_of_an_earlier_batch_is_stale() {
     pool.begin_batch();
     let mut outbox = Outbox::new(&Config::default());
     let mut payload = Payload::Packet(packets[0]);
-    let pushed = outbox.push(&mut pool, 0, addr(1), &[], &mut payload, 0);
+    let pushed = outbox.push(&mut pool, 0, addr(1), &[], &mut payload, 0, false);
     assert!(matches!(pushed, Pushed::Stale));
     assert!(pool.bytes(packets[0]).is_none());
     assert!(pool.share(packets[0]).is_none());
@@ -170,7 +178,7 @@ fn a_single_packet_is_framed_in_its_own_buffer_and_two_of_a_buffer_are_not() {
     let parts = [one.slice(4..50), shared.slice(0..20), shared.slice(20..40)];
     for part in parts {
         let mut payload = Payload::Packet(part);
-        outbox.push(&mut pool, 0, addr(1), &[9; 36], &mut payload, 1);
+        outbox.push(&mut pool, 0, addr(1), &[9; 36], &mut payload, 1, false);
     }
     outbox.lay_out(&mut pool, true);
     let pieces: Vec<_> = outbox
@@ -197,7 +205,7 @@ fn nothing_overtakes_a_datagram_that_no_group_takes() {
         for len in [200, alone, 200, 200] {
             let bytes = vec![1; len];
             let mut payload = Payload::Copy(&bytes);
-            outbox.push(&mut pool, 0, addr(1), &[], &mut payload, 0);
+            outbox.push(&mut pool, 0, addr(1), &[], &mut payload, 0, false);
         }
         let groups: Vec<_> = outbox
             .groups()

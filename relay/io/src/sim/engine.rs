@@ -1,18 +1,19 @@
 //! The engine of the simulated network, and of none.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::network::Owner;
 use super::{Datagram, Network};
-use crate::core::{Core, Driver, Received};
+use crate::core::{Core, Driver, Received, Source};
 use crate::engine::{
     BudgetLine, Config, Description, Engine, EngineKind, ListenerId, OpenError, Port, RelaySlot,
 };
 use crate::limits::{
     GROUP_BYTES_MAX, GROUP_SEGMENTS_MAX, HEADROOM_BYTES, LISTENERS_MAX, RELAY_SOCKETS_MAX,
 };
+use crate::notice::{IcmpError, Notice};
 use crate::slots::Slots;
 use crate::waker::Waker;
 
@@ -21,10 +22,8 @@ pub struct SimEngine {
     core: Core,
     // None: detached.
     wire: Option<Wire>,
-    listeners: Vec<SocketAddr>,
-    relays: Slots,
+    listener_addrs: Vec<SocketAddr>,
     relay_addrs: Vec<SocketAddr>,
-    closing: Vec<RelaySlot>,
     discarded: Discarded,
 }
 
@@ -62,12 +61,10 @@ impl SimEngine {
     fn with(wire: Option<Wire>, config: Config, now: Instant) -> io::Result<Self> {
         let relays = Slots::new(config.relay_sockets_max.min(RELAY_SOCKETS_MAX));
         Ok(Self {
-            core: Core::new(config, Waker::without_event(), now)?,
+            core: Core::new(config, relays, Waker::without_event(), now)?,
             wire,
-            listeners: Vec::new(),
-            relays,
+            listener_addrs: Vec::new(),
             relay_addrs: Vec::new(),
-            closing: Vec::new(),
             discarded: Discarded::default(),
         })
     }
@@ -77,22 +74,16 @@ impl SimEngine {
     /// # Errors
     /// When the address is taken.
     pub fn listen(&mut self, addr: SocketAddr) -> Result<ListenerId, OpenError> {
-        let id = u16::try_from(self.listeners.len()).unwrap_or(u16::MAX);
-        if u32::from(id) >= LISTENERS_MAX {
-            return Err(OpenError::TableFull);
-        }
-        let addr = self.bind(addr, Port::Listener(ListenerId(id)), true)?;
-        self.listeners.push(addr);
-        Ok(ListenerId(id))
+        self.serve_listener(Source::Addr(addr))
     }
 
     /// The address of a port, whose number may have been chosen by the network.
     #[must_use]
     pub fn addr(&self, port: Port) -> Option<SocketAddr> {
         match port {
-            Port::Listener(id) => self.listeners.get(usize::from(id.0)).copied(),
+            Port::Listener(id) => self.listener_addrs.get(usize::from(id.0)).copied(),
             Port::Relay(slot) => {
-                self.relays.open_at(slot)?;
+                self.core.relays.open_at(slot)?;
                 self.relay_addrs.get(slot.0 as usize).copied()
             }
         }
@@ -126,10 +117,16 @@ impl SimEngine {
             from,
             len: bytes.len(),
             stride,
-            ecn: 0,
+            class: 0,
         };
         self.core.receive(buffer, HEADROOM_BYTES, received);
         true
+    }
+
+    /// Puts an ICMP error where the next [`turn`](Engine::turn) finds it, as a router would.
+    pub fn feed_icmp(&mut self, error: IcmpError) {
+        self.core.counters.icmp_errors += 1;
+        self.core.notify(Notice::Icmp(error));
     }
 
     /// What a detached engine was given to send, by kind of port; the rest is in its counters.
@@ -164,11 +161,7 @@ impl SimEngine {
         self.core.outbox.lay_out(&mut self.core.pool, last);
         for i in 0..self.core.outbox.layout().messages().len() {
             let message = self.core.outbox.layout().messages()[i];
-            let counters = &mut self.core.counters;
-            counters.sends_out += 1;
-            counters.packets_out += u64::from(message.packets);
-            counters.bytes_out += u64::from(message.bytes);
-            counters.gso_groups += u64::from(message.segmented);
+            self.core.counters.send_handed_over(&message);
             match &self.wire {
                 Some(wire) => self.transmit(wire, i, message.socket),
                 None if message.socket < LISTENERS_MAX => {
@@ -182,7 +175,7 @@ impl SimEngine {
 
     fn transmit(&self, wire: &Wire, message: usize, socket: u32) {
         let from = match socket.checked_sub(LISTENERS_MAX) {
-            None => self.listeners[socket as usize],
+            None => self.listener_addrs[socket as usize],
             Some(slot) => self.relay_addrs[slot as usize],
         };
         let group = &self.core.outbox.groups()[message];
@@ -193,21 +186,22 @@ impl SimEngine {
                 Datagram {
                     from,
                     bytes,
-                    ecn: group.ecn,
+                    class: group.class,
+                    whole: group.whole,
                 },
             );
         }
     }
 
     fn close_sockets(&mut self) {
-        for slot in self.closing.drain(..) {
+        while let Some(slot) = self.core.closing.pop() {
             if let Some(wire) = &self.wire {
                 let owner = Owner::Engine(wire.queue, Port::Relay(slot));
                 wire.network
                     .lock()
                     .unbind(self.relay_addrs[slot.0 as usize], owner);
             }
-            self.relays.free(slot);
+            self.core.relays.free(slot);
         }
     }
 
@@ -220,6 +214,12 @@ impl SimEngine {
         inner.deliver_due();
         inner.set_deadline(queue, deadline);
         self.core.now = inner.now;
+        for error in inner.take_errors(queue) {
+            if self.is_open(Port::Relay(error.port)) {
+                self.core.counters.icmp_errors += 1;
+                self.core.notify(Notice::Icmp(error));
+            }
+        }
         while let Some(buffer) = self.core.pool.take() {
             let Some((owner, first)) = inner.pop(queue) else {
                 self.core.pool.put_back(buffer);
@@ -244,7 +244,7 @@ impl SimEngine {
                 let next = inner.pop_if(queue, |other, datagram| {
                     *other == owner
                         && datagram.from == first.from
-                        && datagram.ecn == first.ecn
+                        && datagram.class == first.class
                         && !datagram.bytes.is_empty()
                         && datagram.bytes.len() <= stride
                         && len + datagram.bytes.len() <= GROUP_BYTES_MAX
@@ -261,7 +261,7 @@ impl SimEngine {
                 from: first.from,
                 len,
                 stride,
-                ecn: first.ecn,
+                class: first.class,
             };
             self.core.receive(buffer, HEADROOM_BYTES, received);
         }
@@ -280,12 +280,22 @@ impl Driver for SimEngine {
         &mut self.core
     }
 
-    #[inline]
-    fn is_open(&self, port: Port) -> bool {
-        match port {
-            Port::Listener(listener) => usize::from(listener.0) < self.listeners.len(),
-            Port::Relay(slot) => self.relays.open_at(slot).is_some(),
-        }
+    /// Takes the address of a real socket, which is closed.
+    fn attach(&mut self, port: Port, source: Source) -> Result<(), OpenError> {
+        let addr = match source {
+            Source::Addr(addr) => addr,
+            Source::Socket(socket) => socket.local_addr()?,
+        };
+        let listener = matches!(port, Port::Listener(_));
+        let addr = self.bind(addr, port, listener)?;
+        let (addrs, index) = match port {
+            Port::Listener(id) => (&mut self.listener_addrs, usize::from(id.0)),
+            Port::Relay(slot) => (&mut self.relay_addrs, slot.0 as usize),
+        };
+        // Slots before it may have had no address yet.
+        addrs.resize(addrs.len().max(index + 1), addr);
+        addrs[index] = addr;
+        Ok(())
     }
 
     fn make_room(&mut self) {
@@ -294,45 +304,6 @@ impl Driver for SimEngine {
 }
 
 impl Engine for SimEngine {
-    /// Takes the address of a real socket, which is closed.
-    fn add_listener(&mut self, socket: UdpSocket) -> io::Result<ListenerId> {
-        let addr = socket.local_addr()?;
-        self.listen(addr).map_err(io::Error::other)
-    }
-
-    fn open_relay(&mut self, local: SocketAddr) -> Result<RelaySlot, OpenError> {
-        let slot = self.relays.open(-1)?;
-        match self.bind(local, Port::Relay(slot), false) {
-            Ok(addr) => {
-                let index = slot.0 as usize;
-                if index == self.relay_addrs.len() {
-                    self.relay_addrs.push(addr);
-                }
-                self.relay_addrs[index] = addr;
-                Ok(slot)
-            }
-            Err(error) => {
-                if slot.0 as usize == self.relay_addrs.len() {
-                    self.relay_addrs.push(local);
-                }
-                self.relays.close(slot);
-                self.relays.free(slot);
-                Err(error)
-            }
-        }
-    }
-
-    /// Takes the address of a real socket, which is closed.
-    fn adopt_relay(&mut self, socket: UdpSocket) -> Result<RelaySlot, OpenError> {
-        self.open_relay(socket.local_addr()?)
-    }
-
-    fn close_relay(&mut self, slot: RelaySlot) {
-        if self.relays.close(slot) {
-            self.closing.push(slot);
-        }
-    }
-
     /// Does what the real ones do but for the waiting.
     fn turn(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         self.core.counters.turns += 1;
@@ -377,7 +348,7 @@ impl Drop for SimEngine {
         if let Some(wire) = &self.wire {
             let mut inner = wire.network.lock();
             inner.discard(wire.queue);
-            for (id, addr) in (0..).map(ListenerId).zip(&self.listeners) {
+            for (id, addr) in (0..).map(ListenerId).zip(&self.listener_addrs) {
                 inner.unbind(*addr, Owner::Engine(wire.queue, Port::Listener(id)));
             }
             for (slot, addr) in (0..).map(RelaySlot).zip(&self.relay_addrs) {

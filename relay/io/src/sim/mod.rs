@@ -70,7 +70,9 @@ pub struct Tally {
     pub duplicated: u64,
     /// Handed to an engine or an endpoint.
     pub delivered: u64,
-    /// Arrived where nobody listened.
+    /// Longer than the path allows.
+    pub too_big: u64,
+    /// Arrived where nobody listened; an engine's relay port gets an ICMP error for it.
     pub unreachable: u64,
     /// Arrived at a full queue.
     pub overflowed: u64,
@@ -99,6 +101,12 @@ impl Network {
     /// Sets what happens to datagrams sent from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.lock().faults = faults;
+    }
+
+    /// Sets the longest IP packet that arrives in one piece. One that is longer and must not be
+    /// fragmented is answered by an ICMP error, if an engine's relay port has sent it.
+    pub fn set_path_mtu(&self, bytes: u32) {
+        self.lock().path_mtu = bytes;
     }
 
     /// Sets the addresses of the host on which all engines run; relay ports can be opened on no
@@ -187,8 +195,10 @@ pub struct Datagram {
     pub from: SocketAddr,
     /// Its payload.
     pub bytes: Vec<u8>,
-    /// Its ECN bits.
-    pub ecn: u8,
+    /// Its traffic class: six bits of DSCP, two of ECN.
+    pub class: u8,
+    /// Whether it must not be fragmented.
+    pub whole: bool,
 }
 
 /// A plain socket of the network: a client or a peer. Dropping it closes it.
@@ -211,12 +221,13 @@ impl Endpoint {
         self.send_marked(to, bytes, 0);
     }
 
-    /// Sends one datagram with ECN bits.
-    pub fn send_marked(&self, to: SocketAddr, bytes: &[u8], ecn: u8) {
+    /// Sends one datagram with a traffic class.
+    pub fn send_marked(&self, to: SocketAddr, bytes: &[u8], class: u8) {
         let datagram = Datagram {
             from: self.addr,
             bytes: bytes.to_vec(),
-            ecn,
+            class,
+            whole: false,
         };
         self.network.lock().transmit(to, datagram);
     }

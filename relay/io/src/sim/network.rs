@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::random::{Random, mix};
 use super::{Datagram, Faults, Tally};
-use crate::engine::{OpenError, Port};
+use crate::engine::{OpenError, Port, RelaySlot};
 use crate::limits::SIM_QUEUE_MAX;
+use crate::notice::IcmpError;
 
 /// Who gets what arrives at an address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,6 +63,7 @@ impl Ord for Flying {
 #[derive(Default)]
 struct Queue {
     arrived: VecDeque<(Owner, Datagram)>,
+    errors: Vec<IcmpError>,
     // Whether an engine reads it; what endpoints leave unread is no event.
     engine: bool,
     // What an engine's last turn waits for.
@@ -73,6 +75,7 @@ pub(super) struct Inner {
     pub(super) faults: Faults,
     pub(super) local: Option<Vec<IpAddr>>,
     pub(super) tally: Tally,
+    pub(super) path_mtu: u32,
     random: Random,
     sequence: u64,
     flying: BinaryHeap<Reverse<Flying>>,
@@ -89,6 +92,7 @@ impl Inner {
             faults: Faults::NONE,
             local: None,
             tally: Tally::default(),
+            path_mtu: u32::MAX,
             random: Random::new(seed),
             sequence: 0,
             flying: BinaryHeap::new(),
@@ -197,8 +201,16 @@ impl Inner {
     }
 
     fn arrive(&mut self, to: SocketAddr, datagram: Datagram) {
+        let headers = if to.is_ipv4() { 28 } else { 48 };
+        if datagram.whole && datagram.bytes.len() + headers > self.path_mtu as usize {
+            self.tally.too_big += 1;
+            let mtu = self.path_mtu;
+            self.bounce(datagram.from, |port| IcmpError::too_big(port, to, mtu));
+            return;
+        }
         let Some(binding) = self.bindings.get(&to) else {
             self.tally.unreachable += 1;
+            self.bounce(datagram.from, |port| IcmpError::port_unreachable(port, to));
             return;
         };
         let owner = match binding.owners.as_slice() {
@@ -212,6 +224,18 @@ impl Inner {
         }
         self.tally.delivered += 1;
         queue.push_back((owner, datagram));
+    }
+
+    /// Tells whoever sent a datagram what became of it. Endpoints do not want to know.
+    fn bounce(&mut self, from: SocketAddr, error: impl FnOnce(RelaySlot) -> IcmpError) {
+        let owner = self.bindings.get(&from).and_then(|b| b.owners.first());
+        if let Some(&Owner::Engine(queue, Port::Relay(slot))) = owner {
+            self.queues[queue].errors.push(error(slot));
+        }
+    }
+
+    pub(super) fn take_errors(&mut self, queue: usize) -> Vec<IcmpError> {
+        std::mem::take(&mut self.queues[queue].errors)
     }
 
     pub(super) fn pop(&mut self, queue: usize) -> Option<(Owner, Datagram)> {
@@ -246,7 +270,7 @@ impl Inner {
         let waiting = self
             .queues
             .iter()
-            .any(|queue| queue.engine && !queue.arrived.is_empty());
+            .any(|queue| queue.engine && !(queue.arrived.is_empty() && queue.errors.is_empty()));
         let deadline = self.queues.iter().filter_map(|queue| queue.deadline).min();
         let now = waiting.then_some(self.now);
         [arrival, now, deadline].into_iter().flatten().min()

@@ -22,15 +22,13 @@ mod transmit;
 use std::collections::VecDeque;
 use std::io;
 use std::marker::PhantomData;
-use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use io_uring::{cqueue, opcode, squeue, types};
 
-use crate::core::{Core, Driver};
-use crate::engine::{
-    BudgetLine, Config, Description, Engine, EngineKind, ListenerId, OpenError, Port, RelaySlot,
-};
+use crate::core::{Core, Driver, Source, socket_of};
+use crate::engine::{BudgetLine, Config, Description, Engine, EngineKind, OpenError, Port};
 use crate::limits::{
     CONTROL_BYTES, HEADROOM_BYTES, LISTENERS_MAX, NAME_BYTES, RELAY_SOCKETS_MAX, URING_COMPLETIONS,
     URING_SUBMISSIONS,
@@ -47,7 +45,6 @@ use ring::{Completion, Ring};
 // and 32 bits of an index.
 const KIND_RECEIVE: u64 = 1;
 const KIND_SEND: u64 = 2;
-const KIND_RETRY: u64 = 3;
 const KIND_WAKE: u64 = 4;
 const KIND_CANCEL: u64 = 5;
 const GENERATIONS: u32 = 0x00FF_FFFF;
@@ -70,14 +67,9 @@ pub struct UringEngine {
     request: Box<libc::msghdr>,
     wake_count: Box<u64>,
     wake_armed: bool,
-    listeners: Vec<Listener>,
-    relays: Slots,
-    // Whether the table of files is shorter than asked for because of RLIMIT_NOFILE.
-    clipped: bool,
     // Sockets whose receive has ended. Listeners go first, relay ports take turns.
     rearm_listeners: Vec<u32>,
     rearm: VecDeque<u32>,
-    closing: Vec<RelaySlot>,
     // Receives that the kernel still has.
     armed: usize,
     // How many of them were cancelled.
@@ -87,10 +79,6 @@ pub struct UringEngine {
     flush: u32,
     failed: Vec<(u32, i32)>,
     one_thread: PhantomData<*const ()>,
-}
-
-struct Listener {
-    overflow: u32,
 }
 
 impl UringEngine {
@@ -113,7 +101,12 @@ impl UringEngine {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
         ring.submitter().register_files_sparse(files)?;
-        let core = Core::new(config, Waker::new()?, Instant::now())?;
+        let relays = if files < wanted {
+            Slots::clipped(files - LISTENERS_MAX)
+        } else {
+            Slots::new(files - LISTENERS_MAX)
+        };
+        let core = Core::new(config, relays, Waker::new()?, Instant::now())?;
         let buffers = BufferRing::new(core.pool.count())?;
         buffers.register(&ring.submitter())?;
         let mut engine = Self {
@@ -123,12 +116,8 @@ impl UringEngine {
             request: Box::new(request()),
             wake_count: Box::new(0),
             wake_armed: false,
-            listeners: Vec::new(),
-            relays: Slots::new(files - LISTENERS_MAX),
-            clipped: files < wanted,
             rearm_listeners: Vec::new(),
             rearm: VecDeque::new(),
-            closing: Vec::new(),
             armed: 0,
             cancelled: 0,
             completions: table(URING_COMPLETIONS as usize),
@@ -173,9 +162,9 @@ impl UringEngine {
 
     /// Submits what is queued and waits, unless there is something to do already.
     fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
-        let busy = self.core.has_incoming() || self.wants_rearm();
+        let busy = self.core.has_incoming() || self.core.has_notices() || self.wants_rearm();
         let may_sleep = self.core.waker.sleep() && !busy;
-        let timeout = match deadline {
+        let timeout = match self.core.wait_until(deadline) {
             _ if !may_sleep => Some(Duration::ZERO),
             Some(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
             None => None,
@@ -208,12 +197,18 @@ impl Driver for UringEngine {
         &mut self.core
     }
 
-    #[inline]
-    fn is_open(&self, port: Port) -> bool {
-        match port {
-            Port::Listener(listener) => usize::from(listener.0) < self.listeners.len(),
-            Port::Relay(slot) => self.relays.open_at(slot).is_some(),
+    fn attach(&mut self, port: Port, source: Source) -> Result<(), OpenError> {
+        let socket = source.socket(port, &self.core.config)?;
+        let index = socket_of(port);
+        self.ring
+            .submitter()
+            .register_files_update(index, &[socket.as_raw_fd()])?;
+        // Kept beside the registered file, for what is said about a socket and not through it.
+        if let Some(slot) = self.core.slot_mut(index) {
+            slot.fd = Some(socket.into());
         }
+        self.rearm_later(index);
+        Ok(())
     }
 
     fn make_room(&mut self) {
@@ -225,41 +220,6 @@ impl Driver for UringEngine {
 }
 
 impl Engine for UringEngine {
-    fn add_listener(&mut self, socket: UdpSocket) -> io::Result<ListenerId> {
-        let id = u16::try_from(self.listeners.len()).unwrap_or(u16::MAX);
-        if u32::from(id) >= LISTENERS_MAX {
-            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
-        }
-        self.register(socket, Port::Listener(ListenerId(id)))?;
-        self.listeners.push(Listener { overflow: 0 });
-        Ok(ListenerId(id))
-    }
-
-    fn open_relay(&mut self, local: SocketAddr) -> Result<RelaySlot, OpenError> {
-        self.has_room()?;
-        self.adopt_relay(sockets::bind_relay(
-            local,
-            self.core.config.socket_buffer_bytes,
-        )?)
-    }
-
-    fn adopt_relay(&mut self, socket: UdpSocket) -> Result<RelaySlot, OpenError> {
-        self.has_room()?;
-        let slot = self.relays.open(-1)?;
-        if let Err(error) = self.register(socket, Port::Relay(slot)) {
-            self.relays.close(slot);
-            self.relays.free(slot);
-            return Err(error.into());
-        }
-        Ok(slot)
-    }
-
-    fn close_relay(&mut self, slot: RelaySlot) {
-        if self.relays.close(slot) {
-            self.closing.push(slot);
-        }
-    }
-
     fn turn(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         self.core.counters.turns += 1;
         self.push_sends(true);
@@ -271,6 +231,9 @@ impl Engine for UringEngine {
             self.drain();
             self.finish_sends();
             self.release();
+        }
+        while let Some(socket) = self.core.rested(self.core.now) {
+            self.rearm_later(socket);
         }
         self.push_receives();
         self.push_wake();
@@ -347,5 +310,65 @@ impl Drop for UringEngine {
         }
         // Frees the ports now, and not when the kernel comes to tearing the ring down.
         let _ = self.ring.submitter().unregister_files();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notice::Notice;
+    use crate::sockets::bind_relay;
+
+    /// A file that is no socket stands for whatever makes a receive fail each time.
+    #[test]
+    fn a_receive_that_always_fails_is_tried_ever_more_seldom_and_told() {
+        let Ok(mut engine) = UringEngine::new(Config {
+            buffers: 8,
+            ..Config::default()
+        }) else {
+            return; // Where io_uring is forbidden, the probe's own tests say so.
+        };
+        let addr = "127.0.0.1:0".parse().expect("an address");
+        let port = Port::Relay(engine.open_relay(addr).expect("a port"));
+        let peer = bind_relay(addr, 1 << 20).expect("a port");
+        let healthy = bind_relay(addr, 1 << 20).expect("a port");
+        let to = healthy.local_addr().expect("bound");
+        let working = engine.adopt_relay(healthy).expect("room");
+        let broken = engine.core.waker.event_fd();
+        let files = engine.ring.submitter();
+        files
+            .register_files_update(socket_of(port), &[broken])
+            .expect("a slot");
+        let start = Instant::now();
+        let (mut turns, mut rests) = (0, Vec::new());
+        while start.elapsed() < Duration::from_millis(200) {
+            turns += 1;
+            engine
+                .turn(Some(start + Duration::from_millis(200)))
+                .expect("a turn");
+            while let Some(notice) = engine.next_notice() {
+                let Notice::ReceiveFailed {
+                    port: of,
+                    errno,
+                    rest,
+                } = notice
+                else {
+                    panic!("{notice:?}");
+                };
+                assert_eq!((of, errno), (port, libc::ENOTSOCK));
+                rests.push(rest);
+            }
+        }
+        assert!(
+            rests.len() >= 3 && rests.is_sorted() && turns < 60,
+            "{turns}, {rests:?}"
+        );
+        assert_eq!(engine.core.counters.receive_errors, rests.len() as u64);
+        peer.send_to(b"still served", to).expect("sent");
+        engine.turn(None).expect("a turn");
+        assert_eq!(
+            engine.next_train().map(|train| train.port),
+            Some(Port::Relay(working))
+        );
     }
 }

@@ -1,48 +1,18 @@
 //! Ports and their receives: armed, ended, cancelled, and armed again.
 
-use std::io;
-use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
-
 use io_uring::squeue::Flags;
 use io_uring::{opcode, types};
 
 use super::{CANCEL_PATIENCE, KIND_CANCEL, KIND_RECEIVE, UringEngine, buffers, user_data};
 use crate::core::socket_of;
-use crate::engine::{OpenError, Port, RelaySlot};
+use crate::engine::{Port, RelaySlot};
 use crate::limits::LISTENERS_MAX;
 use crate::slots::State;
-use crate::sockets;
 
 // Relay ports that are armed in a turn however few buffers there are.
 const REARM_MIN: usize = 64;
 
 impl UringEngine {
-    pub(super) fn has_room(&self) -> Result<(), OpenError> {
-        self.relays.has_room().map_err(|full| {
-            if self.clipped {
-                OpenError::OutOfDescriptors
-            } else {
-                full
-            }
-        })
-    }
-
-    /// Takes a bound socket as the registered file of its port. Its descriptor is closed: the ring
-    /// keeps the socket.
-    pub(super) fn register(&mut self, socket: UdpSocket, port: Port) -> io::Result<()> {
-        sockets::prepare(&socket, self.core.config.gro)?;
-        let index = socket_of(port);
-        let registered = self
-            .ring
-            .submitter()
-            .register_files_update(index, &[socket.as_raw_fd()]);
-        drop(socket);
-        registered?;
-        self.rearm_later(index);
-        Ok(())
-    }
-
     pub(super) fn rearm_later(&mut self, socket: u32) {
         if socket < LISTENERS_MAX {
             self.rearm_listeners.push(socket);
@@ -55,22 +25,18 @@ impl UringEngine {
         let index = socket_of(Port::Relay(slot));
         let cleared = self.ring.submitter().register_files_update(index, &[-1]);
         debug_assert!(cleared.is_ok(), "invariant: the table has this index");
-        self.relays.free(slot);
+        self.core.relays.free(slot);
     }
 
     /// Queues the cancellation of every receive that is armed on a port to be closed; a port
     /// without one is closed here.
     pub(super) fn push_cancels(&mut self) {
-        if self.closing.is_empty() {
+        if self.core.closing.is_empty() {
             return;
         }
-        let relays = &self.relays;
-        self.core.drop_incoming(|port| match port {
-            Port::Listener(_) => true,
-            Port::Relay(slot) => relays.open_at(slot).is_some(),
-        });
-        while let Some(slot) = self.closing.pop() {
-            let Some(relay) = self.relays.at(slot) else {
+        self.core.drop_incoming();
+        while let Some(slot) = self.core.closing.pop() {
+            let Some(relay) = self.core.relays.at(slot) else {
                 continue;
             };
             if !relay.armed {
@@ -101,7 +67,7 @@ impl UringEngine {
                 return;
             };
             let slot = RelaySlot(socket.saturating_sub(LISTENERS_MAX));
-            let Some(relay) = self.relays.at_mut(slot) else {
+            let Some(relay) = self.core.relays.at_mut(slot) else {
                 continue;
             };
             if relay.state == State::Open && !relay.armed {

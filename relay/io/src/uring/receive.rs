@@ -6,12 +6,13 @@
 
 use io_uring::cqueue;
 
-use super::{Completion, GENERATIONS, KIND_RECEIVE, KIND_RETRY, KIND_SEND, KIND_WAKE, UringEngine};
-use crate::core::Received;
-use crate::engine::{ListenerId, Port, RelaySlot};
+use super::{Completion, GENERATIONS, KIND_RECEIVE, KIND_SEND, KIND_WAKE, UringEngine};
+use crate::core::{Received, port_of};
+use crate::engine::RelaySlot;
+use crate::errors::{Found, may_be_anothers};
 use crate::limits::{CONTROL_BYTES, HEADROOM_BYTES, LISTENERS_MAX, NAME_BYTES};
 use crate::receive::{Control, whole};
-use crate::slots::{State, overflow_since};
+use crate::slots::State;
 use crate::sockaddr;
 
 const HEADER_BYTES: usize = 16;
@@ -46,10 +47,6 @@ impl UringEngine {
                     self.core.counters.send_failed(-result, 1, 0);
                 }
             }
-            KIND_RETRY if result < 0 => {
-                // The index is the datagram's length.
-                self.core.counters.send_failed(-result, 1, u64::from(index));
-            }
             KIND_WAKE => self.wake_armed = false,
             _ => {}
         }
@@ -64,23 +61,20 @@ impl UringEngine {
             }
         } else if result == -libc::ENOBUFS {
             self.core.counters.buffers_exhausted += 1;
-        } else if result < 0 && result != -libc::ECANCELED {
-            self.core.counters.receive_errors += 1;
         }
         if !cqueue::more(flags) {
-            self.receive_ended(socket, generation);
+            self.receive_ended(socket, generation, result);
         }
     }
 
     /// A receive's final completion: it is armed again, or its port is free now.
-    fn receive_ended(&mut self, socket: u32, generation: u32) {
+    fn receive_ended(&mut self, socket: u32, generation: u32, result: i32) {
         self.armed -= 1;
         let Some(slot) = socket.checked_sub(LISTENERS_MAX).map(RelaySlot) else {
-            self.core.counters.rearmed += 1;
-            self.rearm_later(socket);
+            self.rearm_or_rest(socket, result);
             return;
         };
-        let Some(relay) = self.relays.at_mut(slot) else {
+        let Some(relay) = self.core.relays.at_mut(slot) else {
             return;
         };
         debug_assert_eq!(
@@ -90,12 +84,9 @@ impl UringEngine {
         );
         relay.armed = false;
         match relay.state {
-            State::Open => {
-                self.core.counters.rearmed += 1;
-                self.rearm_later(socket);
-            }
+            State::Open => self.rearm_or_rest(socket, result),
             // Cancelled. A port that is yet to be cancelled finds itself unarmed then.
-            State::Closing if !self.closing.contains(&slot) => {
+            State::Closing if !self.core.closing.contains(&slot) => {
                 self.cancelled = self.cancelled.saturating_sub(1);
                 self.unregister(slot);
             }
@@ -103,29 +94,34 @@ impl UringEngine {
         }
     }
 
+    /// Arms an ended receive again, or leaves its socket alone for a while if it failed.
+    fn rearm_or_rest(&mut self, socket: u32, result: i32) {
+        if result < 0 && !matches!(-result, libc::ENOBUFS | libc::ECANCELED | libc::EINTR) {
+            let slot = socket.checked_sub(LISTENERS_MAX).map(RelaySlot);
+            let anothers = slot.is_some_and(|slot| {
+                self.core.read_errors(slot, None) != Found::default() || may_be_anothers(-result)
+            });
+            if !anothers {
+                self.core.rest(socket, -result);
+                return;
+            }
+        }
+        self.core.counters.rearmed += 1;
+        self.rearm_later(socket);
+    }
+
     /// Takes what a receive put into a buffer; `false`: the buffer is free again.
     fn take_message(&mut self, socket: u32, buffer: u32, len: usize) -> bool {
-        let port = match socket.checked_sub(LISTENERS_MAX) {
-            None => Port::Listener(ListenerId(u16::try_from(socket).unwrap_or(u16::MAX))),
-            Some(slot) => Port::Relay(RelaySlot(slot)),
-        };
-        let overflow = match port {
-            Port::Listener(id) => &mut self.listeners[usize::from(id.0)].overflow,
-            Port::Relay(slot) => match self.relays.at_mut(slot) {
-                Some(relay) if relay.state == State::Open => &mut relay.overflow,
-                _ => return false,
-            },
-        };
+        if self.core.slot(socket).is_none_or(|slot| !slot.is_open()) {
+            return false;
+        }
         // SAFETY: the completion handed the buffer back, and it is not offered again yet.
         let head = unsafe { self.core.pool.head(buffer) };
         let Some(message) = parse(head) else {
             return false;
         };
-        let counters = &mut self.core.counters;
-        counters.receive_overflow += overflow_since(overflow, message.control.overflow);
-        if message.truncated {
-            counters.truncated += 1;
-        }
+        self.core
+            .note_receive(socket, message.control.overflow, message.truncated);
         let payload = message.len.min(len.saturating_sub(HEADROOM_BYTES));
         let Some(from) = message.from else {
             return false;
@@ -134,11 +130,11 @@ impl UringEngine {
             return false;
         };
         let received = Received {
-            port,
+            port: port_of(socket),
             from,
             len,
             stride,
-            ecn: message.control.ecn,
+            class: message.control.class,
         };
         self.core.receive(buffer, HEADROOM_BYTES, received);
         true

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use sterna_io::{Config, Engine, Port};
+use sterna_io::{Config, Dscp, Engine, Port};
 
 use super::ground::{Ground, Peer, has_v6, pattern, serve, v4, v6};
 
@@ -380,34 +380,51 @@ pub(crate) fn what_cannot_be_sent_is_counted_by_its_reason<G: Ground>() {
     assert_eq!(engine.counters().send_stale, 1);
 }
 
-pub(crate) fn ecn_bits_are_kept_and_copies_have_none<G: Ground>() {
+pub(crate) fn ecn_and_dscp_are_kept_and_copies_have_none<G: Ground>() {
+    // Expedited forwarding beside ECT(0) and CE; best effort.
+    let classes = [0b1011_1010, 0b1011_1010, 0b1011_1011, 0b10];
+    classes_leave::<G>(Config::default(), classes, classes, 0);
+}
+
+pub(crate) fn a_fixed_dscp_is_on_everything_beside_the_ecn_bits<G: Ground>() {
+    let config = Config {
+        dscp: Dscp::Fixed(0b10_0010),
+        ..Config::default()
+    };
+    let came = [0b1011_1010, 0b10, 0, 0b11];
+    let left = [0b1000_1010, 0b1000_1010, 0b1000_1000, 0b1000_1011];
+    classes_leave::<G>(config, came, left, 0b1000_1000);
+}
+
+/// Sends datagrams of these traffic classes through an engine, and a copy beside each.
+fn classes_leave<G: Ground>(config: Config, came: [u8; 4], left: [u8; 4], copies: u8) {
     for any in [v4(), v6()] {
         if any.is_ipv6() && !has_v6() {
             continue;
         }
         let ground = G::new();
-        let mut engine = ground.engine(Config::default());
+        let mut engine = ground.engine(config);
         let (_, addr) = ground.listen(&mut engine, any);
         let (_, through) = ground.listen(&mut engine, any);
         let peer = ground.peer(any);
-        peer.send_marked(addr, &pattern(10, 0), 0b10);
-        peer.send_marked(addr, &pattern(10, 1), 0b10);
-        peer.send_marked(addr, &pattern(10, 2), 0b11);
+        for (i, class) in came.into_iter().enumerate() {
+            peer.send_marked(addr, &pattern(10, i), class);
+        }
         let mut seen = Vec::new();
-        serve(&ground, &mut engine, 3, |engine, train, packet| {
-            seen.push(train.ecn);
+        serve(&ground, &mut engine, 4, |engine, train, packet| {
+            seen.push(train.class);
             engine.send(train.port, through, &[], packet, 0);
             engine.send_copy(train.port, through, &[], &[1; 9], 0);
         });
-        assert_eq!(seen, [0b10, 0b10, 0b11]);
+        assert_eq!(seen, came);
         let mut sent = Vec::new();
-        serve(&ground, &mut engine, 6, |engine, train, packet| {
-            sent.push((engine.bytes(packet).len(), train.ecn));
+        serve(&ground, &mut engine, 8, |engine, train, packet| {
+            sent.push((engine.bytes(packet).len(), train.class));
         });
+        let mut expected: Vec<_> = left.map(|class| (10, class)).into();
+        expected.extend([(9, copies); 4]);
         sent.sort_unstable();
-        assert_eq!(
-            sent,
-            [(9, 0), (9, 0), (9, 0), (10, 0b10), (10, 0b10), (10, 0b11)]
-        );
+        expected.sort_unstable();
+        assert_eq!(sent, expected);
     }
 }

@@ -19,13 +19,15 @@ use crate::config;
 use crate::log::Repeated;
 use crate::metrics::MetricsPage;
 
+mod control;
+mod flows;
 mod guard;
 mod handle;
 mod problem;
 mod routes;
 mod views;
 
-pub use handle::{Answer, NodeHandle, NodeState};
+pub use handle::{Answer, FlowIdentity, NodeHandle, NodeState, Reloaded};
 
 /// Connections at a time: probes, scrapers and an operator or two.
 const CONNECTIONS_MAX: usize = 64;

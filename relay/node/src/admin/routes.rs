@@ -48,7 +48,10 @@ pub(super) fn routes() -> (OpenApiRouter<Admin>, OpenApiRouter<Admin>) {
         .routes(routes!(list_allocations))
         .routes(routes!(end_allocation))
         .routes(routes!(end_user))
+        .routes(routes!(super::flows::list_flows))
+        .routes(routes!(super::flows::revoke_flows))
         .routes(routes!(drain, undrain))
+        .routes(routes!(super::control::show_link))
         .routes(routes!(reload))
         .routes(routes!(show_config));
     (open, guarded)
@@ -114,7 +117,7 @@ async fn healthz(State(admin): State<Admin>) -> Json<Status> {
 /// Whether the node takes new sessions: for load balancers and probes.
 #[utoipa::path(get, path = "/readyz", responses(
     (status = 200, description = "It does.", body = Status),
-    (status = 503, description = "It starts, or drains.", body = Status),
+    (status = 503, description = "It starts, drains, or is cordoned.", body = Status),
 ))]
 async fn readyz(State(admin): State<Admin>) -> (StatusCode, Json<Status>) {
     let state = admin.node.state();
@@ -255,7 +258,7 @@ async fn undrain(State(admin): State<Admin>) -> Json<Status> {
 }
 
 /// Reads the configuration again: users, secrets, certificates, policy and limits, without touching
-/// a session.
+/// a session. The answer comes when every thread of the node works by it, or after two seconds.
 #[utoipa::path(post, path = "/reload", security(("token" = [])), responses(
     (status = 200, body = Reloaded),
     (status = 401, description = "The token is missing or wrong.", body = Problem),
@@ -263,7 +266,7 @@ async fn undrain(State(admin): State<Admin>) -> Json<Status> {
 ))]
 async fn reload(State(admin): State<Admin>) -> Result<Json<Reloaded>, Problem> {
     match admin.node.reload().await {
-        Ok(restart_needed) => Ok(Json(Reloaded { restart_needed })),
+        Ok(reloaded) => Ok(Json(reloaded.into())),
         Err(error) => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             error.to_string(),

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use sterna_turn::{AllocationView, Traffic};
 use utoipa::{IntoParams, ToSchema};
 
+use super::handle;
+
 /// One allocation.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Allocation {
@@ -19,8 +21,10 @@ pub(super) struct Allocation {
     client: String,
     /// The address of the node that the client uses.
     server: String,
-    /// The relayed transport address, as the client was told it.
+    /// The relayed transport address, as the client was told it; of a dual allocation the first one.
     relayed: String,
+    /// The relayed transport address of the other family; none but in a dual allocation.
+    relayed_second: Option<String>,
     /// The user; of a time-limited name the part behind the colon, empty on an open relay.
     user: String,
     /// How long ago it was made.
@@ -31,6 +35,8 @@ pub(super) struct Allocation {
     permissions: usize,
     /// Living channels.
     channels: usize,
+    /// TCP connections to peers; none where datagrams are relayed.
+    connections: Option<usize>,
     /// What the client sent to peers.
     to_peers: Amount,
     /// What peers sent to the client.
@@ -87,7 +93,7 @@ pub(super) struct DrainRequest {
 /// The node's state.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Status {
-    /// `starting`, `ready` or `draining`.
+    /// `starting`, `ready`, `cordoned` or `draining`.
     pub(super) state: &'static str,
 }
 
@@ -103,6 +109,18 @@ pub(super) struct Ended {
 pub(super) struct Reloaded {
     /// Keys that differ from what runs and take effect on restart only.
     pub(super) restart_needed: Vec<&'static str>,
+    /// Threads of the node that were too busy to take it over within two seconds; they do so later.
+    /// With 0 the configuration is in force everywhere.
+    pub(super) threads_behind: usize,
+}
+
+impl From<handle::Reloaded> for Reloaded {
+    fn from(reloaded: handle::Reloaded) -> Self {
+        Self {
+            restart_needed: reloaded.restart_needed,
+            threads_behind: reloaded.threads_behind,
+        }
+    }
 }
 
 impl From<AllocationView> for Allocation {
@@ -114,11 +132,13 @@ impl From<AllocationView> for Allocation {
             client: view.client.addr.to_string(),
             server: view.client.server.to_string(),
             relayed: view.relayed.to_string(),
+            relayed_second: view.relayed_second.map(|relayed| relayed.to_string()),
             user: view.account.to_string(),
             age_s: view.age.as_secs(),
             expires_in_s: view.expires_in.as_secs(),
             permissions: view.permissions,
             channels: view.channels,
+            connections: view.connections,
             to_peers: view.to_peers.into(),
             to_client: view.to_client.into(),
         }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::oauth::OAuthKey;
 use super::secret::Secret;
 
 /// The `[auth]` section.
@@ -12,6 +13,10 @@ pub struct Auth {
     pub users: Vec<User>,
     /// Shared secrets of time-limited credentials, newest first.
     pub secrets: Vec<Secret>,
+    /// Keys shared with authorisation servers (RFC 7635).
+    pub oauth_keys: Vec<OAuthKey>,
+    /// The name that tokens are sealed for; empty: the realm.
+    pub oauth_server_name: String,
     /// How long an allocation of time-limited credentials may live in all.
     pub session_max_s: u32,
     /// Offers SHA-256 for passwords, and names that are hashed.
@@ -35,6 +40,8 @@ impl Default for Auth {
         Self {
             users: Vec::new(),
             secrets: Vec::new(),
+            oauth_keys: Vec::new(),
+            oauth_server_name: String::new(),
             session_max_s: 86_400,
             password_algorithms: true,
             open_relay: false,
@@ -43,8 +50,17 @@ impl Default for Auth {
 }
 
 impl Auth {
+    /// The name that access tokens are sealed for.
+    pub fn server_name<'a>(&'a self, realm: &'a str) -> &'a str {
+        if self.oauth_server_name.is_empty() {
+            realm
+        } else {
+            &self.oauth_server_name
+        }
+    }
+
     /// Whether anybody at all can prove himself.
     pub fn has_credentials(&self) -> bool {
-        !self.users.is_empty() || !self.secrets.is_empty()
+        !self.users.is_empty() || !self.secrets.is_empty() || !self.oauth_keys.is_empty()
     }
 }

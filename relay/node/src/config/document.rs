@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use toml::Value;
 
 use super::Config;
-use super::keys::{self, KEYS, Key, SECTIONS};
+use super::keys::{self, KEYS, Key, Kind, SECTIONS};
 use super::spelling;
 
 /// What `config explain KEY` prints; nothing for an unknown key.
@@ -63,6 +63,7 @@ pub fn defaults_toml() -> String {
             );
             let _ = match default_value(key) {
                 Some(value) => writeln!(text, "{} = {value}", key.name()),
+                None if key.kind == Kind::Table => writeln!(text, "# {} = {{ … }}", key.name()),
                 None => writeln!(text, "# {} = \"…\"", key.name()),
             };
         }

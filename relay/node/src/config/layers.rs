@@ -15,7 +15,12 @@ use super::keys::{self, KEYS, Key, SECTIONS};
 use super::spelling;
 
 /// Variables with our prefix that are no keys.
-const OTHER_VARIABLES: &[&str] = &["STERNA_CONFIG", "STERNA_BENCH_SECRET"];
+const OTHER_VARIABLES: &[&str] = &[
+    "STERNA_CONFIG",
+    "STERNA_BENCH_SECRET",
+    "STERNA_CONTROL_TOKEN",
+    "STERNA_TICKET_SECRET",
+];
 
 /// Where each key that is set was set.
 pub(super) type Origins = BTreeMap<&'static str, Source>;

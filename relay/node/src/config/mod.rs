@@ -8,18 +8,24 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+mod acme;
 mod admin;
 mod auth;
 mod cidr;
+mod control;
 mod document;
+mod dscp;
 mod error;
+mod flow;
 pub mod keys;
 mod layers;
 mod limits;
 mod log;
 mod node;
+mod oauth;
 mod peers;
 mod port_range;
+mod redirect;
 mod secret;
 mod spelling;
 mod tcp;
@@ -29,15 +35,20 @@ mod tls;
 mod turn;
 mod validate;
 
+pub use acme::{Acme, AcmeChallenge, DEFAULT_DIRECTORY, ExternalAccount};
 pub use admin::{Admin, DEFAULT_ADMIN_PORT};
 pub use auth::{Auth, User};
+pub use control::Control;
 pub use document::{defaults_toml, explain, markdown, overview};
 pub use error::{ConfigError, Problem, Source};
+pub use flow::Flow;
 pub use limits::Limits;
 pub use log::{Log, LogFormat, LogLevel};
 pub use node::{EngineName, Node};
-pub use peers::Peers;
+pub use oauth::{OAuthAlgorithm, OAuthKey};
+pub use peers::{PeerUser, Peers};
 pub use port_range::{PortRange, PortRangeError};
+pub use redirect::AlternateWhen;
 pub use secret::{REDACTED, Secret};
 pub use tcp::Tcp;
 pub use tls::Tls;
@@ -53,6 +64,8 @@ pub struct Config {
     pub node: Node,
     /// Listeners and relayed addresses.
     pub turn: Turn,
+    /// Devices that meet by public key.
+    pub flow: Flow,
     /// Load balancers.
     pub tcp: Tcp,
     /// Who may relay.
@@ -65,6 +78,8 @@ pub struct Config {
     pub tls: Tls,
     /// The admin listener.
     pub admin: Admin,
+    /// The control service.
+    pub control: Control,
     /// Logs.
     pub log: Log,
 }
@@ -108,6 +123,13 @@ impl Config {
     /// What the node starts with all the same and should say so; alarming where it must be.
     pub fn warnings(&self) -> Vec<String> {
         validate::warnings(self)
+    }
+
+    /// Whether the flow relay runs: somebody can be admitted, by keys of the operator or of the control
+    /// service, and there is a way in.
+    pub fn flow_is_on(&self) -> bool {
+        let keys = !self.flow.ticket_keys.is_empty() || self.control.is_on();
+        keys && (self.flow.udp || self.flow.has_connections())
     }
 
     /// The configuration as JSON with every secret replaced.

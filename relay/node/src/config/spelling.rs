@@ -15,6 +15,7 @@ pub(super) fn value(kind: Kind, text: &str) -> Result<Value, String> {
         | Kind::Path
         | Kind::Socket
         | Kind::Choice(_)
+        | Kind::Dscp
         | Kind::PortRange => Ok(quoted(text).unwrap_or_else(|| text.into())),
         Kind::Number(..) => text
             .replace('_', "")
@@ -39,6 +40,8 @@ pub(super) fn value(kind: Kind, text: &str) -> Result<Value, String> {
                 .map(Value::Array)
                 .ok_or_else(wrong),
         },
+        Kind::Table => parsed(text).filter(Value::is_table).ok_or_else(wrong),
+        Kind::Tables(_) => array(text).ok_or_else(wrong),
         Kind::AddressMap => match parsed(text).filter(Value::is_table) {
             Some(table) => Ok(table),
             None => items(text)
@@ -65,9 +68,12 @@ pub(super) fn form(kind: Kind) -> String {
         Kind::Number(min, max) => format!("a whole number from {min} to {max}"),
         Kind::Flag => "true or false".to_owned(),
         Kind::Choice(choices) => choices.iter().map(|choice| format!("\"{choice}\"")).collect::<Vec<_>>().join(" or "),
+        Kind::Dscp => "\"copy\" or a number from 0 to 63".to_owned(),
         Kind::PortRange => "LOW-HIGH, such as \"49152-65535\"".to_owned(),
         Kind::List | Kind::SecretList => "a list of texts, such as [\"a\", \"b\"]".to_owned(),
         Kind::Users => "users, such as [{ name = \"alice\", password = \"…\" }] (alice:password by flag)".to_owned(),
+        Kind::Table => "a table in one line, such as { domains = [\"relay.example.org\"] }".to_owned(),
+        Kind::Tables(example) => format!("tables, such as {example}"),
         Kind::AddressMap => {
             "pairs of addresses, such as { \"10.0.0.4\" = \"192.0.2.4\" } (10.0.0.4=192.0.2.4 by flag)".to_owned()
         }

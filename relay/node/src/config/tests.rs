@@ -314,6 +314,63 @@ fn the_alternate_address_differs_from_its_primary_in_address_and_port() {
 }
 
 #[test]
+fn an_alternate_server_is_another_one_that_can_be_reached() {
+    let faults = [
+        (
+            "alternate_server = [\"0.0.0.0:3478\"]",
+            "turn.alternate_server",
+            "no server's address",
+        ),
+        (
+            "alternate_server = [\"192.0.2.9:0\"]",
+            "turn.alternate_server",
+            "no server's address",
+        ),
+        (
+            "alternate_server = [\"192.0.2.1:3478\"]",
+            "turn.alternate_server",
+            "in circles",
+        ),
+        (
+            "alternate_tls_server = [\"203.0.113.1:3478\"]",
+            "turn.alternate_tls_server",
+            "in circles",
+        ),
+        (
+            "alternate_server = [\"192.0.2.9:1\", \"192.0.2.9:1\"]",
+            "turn.alternate_server",
+            "listed twice",
+        ),
+        (
+            "alternate_domain = \"not a name\"",
+            "turn.alternate_domain",
+            "a DNS name",
+        ),
+        (
+            "alternate_when = \"always\"",
+            "turn.alternate_when",
+            "names nowhere to send them",
+        ),
+        ("alternate_when = \"never\"", "turn.alternate_when", "full"),
+    ];
+    for (line, key, sentence) in faults {
+        let said = refusal(&format!(
+            "{USER}[turn]\nlisten = [\"192.0.2.1:3478\"]\n\
+             external_addresses = {{ \"192.0.2.1\" = \"203.0.113.1\" }}\n{line}"
+        ));
+        assert!(said.contains(key), "{said}");
+        assert!(said.contains(sentence), "{said}");
+    }
+    let config = from_file(&format!(
+        "{USER}[turn]\nalternate_server = [\"192.0.2.9:3478\"]\nalternate_when = \"always\""
+    ))
+    .unwrap();
+    let alternates = config.turn.alternates();
+    assert_eq!(alternates.servers, ["192.0.2.9:3478".parse().unwrap()]);
+    assert_eq!(alternates.when, sterna_turn::RedirectWhen::Always);
+}
+
+#[test]
 fn two_addresses_and_two_ports_are_four_sockets_of_discovery() {
     let config = from_file(&format!(
         "{USER}[turn]\nlisten = [\"0.0.0.0:3000\", \"192.0.2.1:3478\", \"[2001:db8::1]:3478\"]\n\
@@ -475,4 +532,156 @@ fn the_configuration_that_is_shipped_is_valid_and_warns_of_its_secret() {
 #[test]
 fn documents_config_is_current() {
     crate::documents::assert_current("CONFIG.md", &markdown());
+}
+
+#[test]
+fn acme_is_a_table_also_by_flag_and_never_beside_files() {
+    let config = from_sets(&[
+        "auth.secrets=0123456789abcdef",
+        "turn.tls_listen=0.0.0.0:443",
+        "tls.acme={ domains = [\"relay.example\", \"192.0.2.1\"], external_account = { key_id = \"k\", hmac_key = \"tide\" } }",
+    ])
+    .unwrap();
+    let acme = config.tls.acme.clone().unwrap();
+    assert_eq!(acme.directory, DEFAULT_DIRECTORY);
+    assert_eq!(acme.challenge, AcmeChallenge::TlsAlpn01);
+    assert!(config.warnings().is_empty(), "{:?}", config.warnings());
+    assert!(!config.redacted().to_string().contains("tide"));
+    for (acme, sentence) in [
+        ("{}", "domains names 0 names"),
+        (
+            "{ domains = [\"*.example\"] }",
+            "\"*.example\" is neither a host's name nor an address",
+        ),
+        (
+            "{ domains = [\"a.example\"], directory = \"http://ca\" }",
+            "is no https:// URL",
+        ),
+        (
+            "{ domains = [\"a.example\"], http_listen = [\"0.0.0.0:80\"] }",
+            "set challenge = \"http-01\"",
+        ),
+        (
+            "{ domains = [\"a.example\"], challenge = \"dns-01\" }",
+            "unknown variant",
+        ),
+        ("{ domain = [\"a.example\"] }", "unknown field"),
+        (
+            "{ domains = [\"a.example\"] }\ncertificate = \"c.pem\"\nkey = \"k.pem\"",
+            "remove tls.certificate and tls.key",
+        ),
+    ] {
+        let said = refusal(&format!("{USER}[tls]\nacme = {acme}"));
+        assert!(
+            said.contains("tls.acme: ") && said.contains(sentence),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn acme_warns_where_the_authority_would_find_nobody() {
+    let warning = |sets: &[&str]| {
+        let sets: Vec<_> = [&["auth.secrets=0123456789abcdef"], sets].concat();
+        from_sets(&sets).unwrap().warnings().concat()
+    };
+    let said = warning(&["tls.acme={ domains = [\"a.example\"] }"]);
+    assert!(
+        said.contains("TCP port 443 of a.example") && said.contains("turn.tls_listen"),
+        "{said}"
+    );
+    let http = |listen: &str| {
+        format!("tls.acme={{ domains = [\"a.example\"], challenge = \"http-01\"{listen} }}")
+    };
+    assert_eq!(warning(&[&http("")]), "");
+    let said = warning(&[&http(", http_listen = [\"0.0.0.0:8080\"]")]);
+    assert!(
+        said.contains("TCP port 80") && said.contains("8080"),
+        "{said}"
+    );
+}
+
+const KEY_256: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+#[test]
+fn oauth_keys_are_read_with_their_times_and_never_shown() {
+    let set = format!(
+        "auth.oauth_keys=[{{ kid = \"north\", key = \"{KEY_256}\", not_before_unix_s = 5, not_after_unix_s = 9 }}, \
+         {{ kid = \"south\", key = \"AAECAwQFBgcICQoLDA0ODw==\", algorithm = \"A128GCM\" }}]"
+    );
+    let config = from_sets(&[&set]).unwrap();
+    let [north, south] = &config.auth.oauth_keys[..] else {
+        panic!("two keys");
+    };
+    assert_eq!(north.algorithm, OAuthAlgorithm::A256GCM);
+    assert_eq!(
+        (north.not_before_unix_s, north.not_after_unix_s),
+        (5, Some(9))
+    );
+    assert!(north.token_key().is_ok() && south.token_key().is_ok());
+    assert_eq!(config.auth.server_name("sterna"), "sterna");
+    for shown in [config.redacted().to_string(), format!("{config:?}")] {
+        assert!(
+            shown.contains("north") && !shown.contains("AAEC"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn oauth_keys_that_cannot_work_are_named_without_the_key() {
+    let cases = [
+        (
+            "{ kid = \"n\", key = \"AAEC\" }",
+            "a key of A256GCM has 32 bytes, not 3",
+        ),
+        ("{ kid = \"n\", key = \"AA EC\" }", "is not base64"),
+        ("{ kid = \"\", key = \"KEY\" }", "a kid is 1 to 508 bytes"),
+        (
+            "{ kid = \"alice\", key = \"KEY\" }",
+            "also the name of a user",
+        ),
+        (
+            "{ kid = \"n\", key = \"KEY\" }, { kid = \"n\", key = \"KEY\" }",
+            "listed twice",
+        ),
+        (
+            "{ kid = \"n\", key = \"KEY\", not_before_unix_s = 9, not_after_unix_s = 9 }",
+            "ends before it begins",
+        ),
+    ];
+    for (keys, complaint) in cases {
+        let set = format!("auth.oauth_keys=[{}]", keys.replace("KEY", KEY_256));
+        let said = from_sets(&["auth.users=alice:x", &set])
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains(complaint), "{said}");
+        assert!(!said.contains("AAEC"), "{said}");
+    }
+}
+
+#[test]
+fn accounts_may_have_peers_and_limits_of_their_own() {
+    let config = from_file(
+        "[auth]\nusers = [{ name = \"alice\", password = \"x\" }]\n\
+         [peers]\nusers = [{ name = \"alice\", allow = [\"10.1.2.3/16\"], session_bytes_per_s = 9 }]\n",
+    )
+    .unwrap();
+    let [alice] = &config.peers.users[..] else {
+        panic!("one account");
+    };
+    assert_eq!(alice.allow[0].to_string(), "10.1.0.0/16");
+    assert_eq!(
+        (alice.allocations_max, alice.session_bytes_per_s),
+        (None, Some(9))
+    );
+    for rules in [
+        "[{ name = \"\", deny = [\"0.0.0.0/0\"] }]",
+        "[{ name = \"a\" }, { name = \"a\" }]",
+        "[{ name = \"a\", allow = [\"10.0.0.0/99\"] }]",
+        "[{ name = \"a\", alow = [] }]",
+    ] {
+        let set = format!("peers.users={rules}");
+        assert!(from_sets(&["auth.users=alice:x", &set]).is_err(), "{rules}");
+    }
 }

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use sterna_turn::Discovery;
 
 use super::cidr;
+use super::dscp::Dscp;
 use super::port_range::PortRange;
+use super::redirect::AlternateWhen;
 
 /// The port of STUN and TURN over UDP and TCP (RFC 8656 §3).
 pub const DEFAULT_PORT: u16 = 3478;
@@ -26,6 +28,16 @@ pub struct Turn {
     /// The second address and port of NAT behaviour discovery (RFC 5780), one a family; empty: off.
     #[serde(deserialize_with = "cidr::sockets")]
     pub alternate_listen: Vec<SocketAddr>,
+    /// Servers that clients are sent to which this node does not take.
+    #[serde(deserialize_with = "cidr::sockets")]
+    pub alternate_server: Vec<SocketAddr>,
+    /// The same for TLS clients; empty is `alternate_server`.
+    #[serde(deserialize_with = "cidr::sockets")]
+    pub alternate_tls_server: Vec<SocketAddr>,
+    /// The name in the certificate of those servers, where it differs from this node's.
+    pub alternate_domain: String,
+    /// When clients are sent there.
+    pub alternate_when: AlternateWhen,
     /// The realm of the long-term credentials.
     pub realm: String,
     /// The SOFTWARE attribute; empty leaves it out.
@@ -41,6 +53,12 @@ pub struct Turn {
     pub external_addresses: BTreeMap<IpAddr, IpAddr>,
     /// Whether clients may bind the channel numbers of RFC 5766 too.
     pub rfc5766_channels: bool,
+    /// Whether clients may take their allocation along to another address (RFC 8016).
+    pub mobility: bool,
+    /// The DSCP of relayed packets.
+    pub dscp: Dscp,
+    /// Whether TCP connections are relayed too (RFC 6062).
+    pub tcp_allocations: bool,
     /// NAT64 prefixes of this network, whose addresses count as the IPv4 ones inside.
     #[serde(deserialize_with = "cidr::nat64_prefixes")]
     pub nat64_prefixes: Vec<Ipv6Net>,
@@ -83,6 +101,10 @@ impl Default for Turn {
             ],
             tls_listen: Vec::new(),
             alternate_listen: Vec::new(),
+            alternate_server: Vec::new(),
+            alternate_tls_server: Vec::new(),
+            alternate_domain: String::new(),
+            alternate_when: AlternateWhen::Full,
             realm: "sterna".to_owned(),
             software: "Sterna".to_owned(),
             relay_ports: PortRange::default(),
@@ -90,6 +112,9 @@ impl Default for Turn {
             relay_addresses: Vec::new(),
             external_addresses: BTreeMap::new(),
             rfc5766_channels: true,
+            mobility: true,
+            dscp: Dscp::Copy,
+            tcp_allocations: false,
             nat64_prefixes: Vec::new(),
         }
     }

@@ -19,6 +19,8 @@ const USER_NAME_BYTES_MAX: usize = 508;
 const SOFTWARE_BYTES_MAX: usize = sterna_turn::limits::SOFTWARE_BYTES_MAX;
 /// Beyond it a 401 has no room for PASSWORD-ALGORITHMS.
 const REALM_BYTES_ADVISED: usize = sterna_turn::limits::REALM_BYTES_WITH_ALGORITHMS_MAX;
+/// The longest name of a host (RFC 1035 §2.3.4).
+const SERVER_NAME_BYTES_MAX: usize = 255;
 /// Shorter ones can be guessed from one captured message.
 const SECRET_BYTES_ADVISED: usize = 16;
 
@@ -28,10 +30,15 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     numbers(config, &mut faults);
     listeners(config, &mut faults);
     discovery(config, &mut faults);
+    faults.extend(config.turn.alternate_faults());
     relaying(config, &mut faults);
     credentials(config, &mut faults);
+    oauth(config, &mut faults);
+    peer_users(config, &mut faults);
     tls(config, &mut faults);
     admin(config, &mut faults);
+    flow(config, &mut faults);
+    super::control::faults(config, &mut faults);
     faults
 }
 
@@ -77,6 +84,9 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
              balancer is cut; name the load balancer's addresses only"
                 .to_owned(),
         );
+    }
+    if let Some(acme) = &config.tls.acme {
+        warnings.extend(acme.warning(listening(config).map(|(_, addr)| addr)));
     }
     if config.turn.realm.len() > REALM_BYTES_ADVISED {
         warnings.push(format!(
@@ -124,13 +134,21 @@ fn listeners(config: &Config, faults: &mut Vec<Fault>) {
 
 fn listening(config: &Config) -> impl Iterator<Item = (&'static str, SocketAddr)> {
     let plain = config.turn.listen.iter().map(|addr| ("turn.listen", *addr));
-    plain.chain(
-        config
-            .turn
-            .tls_listen
-            .iter()
-            .map(|addr| ("turn.tls_listen", *addr)),
-    )
+    plain
+        .chain(
+            config
+                .turn
+                .tls_listen
+                .iter()
+                .map(|addr| ("turn.tls_listen", *addr)),
+        )
+        .chain(
+            config
+                .flow
+                .wss_listen
+                .iter()
+                .map(|addr| ("flow.wss_listen", *addr)),
+        )
 }
 
 /// RFC 5780 §6: two addresses, each with the same two ports.
@@ -211,12 +229,12 @@ fn relaying(config: &Config, faults: &mut Vec<Fault>) {
 
 fn credentials(config: &Config, faults: &mut Vec<Fault>) {
     let auth = &config.auth;
-    if !auth.has_credentials() && !auth.open_relay {
+    if !auth.has_credentials() && !auth.open_relay && !config.control.is_on() {
         faults.push((
             "auth.users",
             "there are no credentials, and an open relay would serve attackers; set auth.users = [{ name = \"…\", \
-             password = \"…\" }] or auth.secrets = [\"…\"] (`sterna token turn-user` makes one), or, on a closed network \
-             only, auth.open_relay = true"
+             password = \"…\" }] or auth.secrets = [\"…\"] (`sterna token turn-user` makes one), or auth.oauth_keys, or have them come from \
+             a control service (control.url), or, on a closed network only, auth.open_relay = true"
                 .to_owned(),
         ));
     }
@@ -255,6 +273,64 @@ fn credentials(config: &Config, faults: &mut Vec<Fault>) {
     }
 }
 
+fn peer_users(config: &Config, faults: &mut Vec<Fault>) {
+    let mut names = BTreeSet::new();
+    for user in &config.peers.users {
+        let sentence = if user.name.is_empty() {
+            "rules without a name are nobody's; name the account, or use peers.allow and peers.deny"
+                .to_owned()
+        } else if !names.insert(user.name.as_str()) {
+            format!("{:?} has rules twice; keep one", user.name)
+        } else {
+            continue;
+        };
+        faults.push(("peers.users", sentence));
+    }
+}
+
+fn oauth(config: &Config, faults: &mut Vec<Fault>) {
+    const KEY: &str = "auth.oauth_keys";
+    let auth = &config.auth;
+    let mut kids = BTreeSet::new();
+    for key in &auth.oauth_keys {
+        let kid = key.kid.as_str();
+        if kid.is_empty() || kid.len() > USER_NAME_BYTES_MAX || kid.chars().any(char::is_control) {
+            let sentence =
+                format!("a kid is 1 to {USER_NAME_BYTES_MAX} bytes without control characters");
+            faults.push((KEY, sentence));
+        } else if !kids.insert(kid) {
+            faults.push((
+                KEY,
+                format!("kid {kid:?} is listed twice; remove one of them"),
+            ));
+        } else if auth.users.iter().any(|user| user.name == kid) {
+            faults.push((
+                KEY,
+                format!("kid {kid:?} is also the name of a user; rename one of them"),
+            ));
+        }
+        if let Err(sentence) = key.token_key() {
+            faults.push((KEY, sentence));
+        }
+        let end = key.not_after_unix_s;
+        if end.is_some_and(|end| end <= key.not_before_unix_s) {
+            faults.push((
+                KEY,
+                format!(
+                    "the key of {kid:?} ends before it begins; not_after_unix_s comes after not_before_unix_s"
+                ),
+            ));
+        }
+    }
+    let name = &auth.oauth_server_name;
+    if name.len() > SERVER_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        faults.push((
+            "auth.oauth_server_name",
+            format!("a server's name is at most {SERVER_NAME_BYTES_MAX} bytes without control characters, such as \"turn.example.com\""),
+        ));
+    }
+}
+
 fn tls(config: &Config, faults: &mut Vec<Fault>) {
     match (&config.tls.certificate, &config.tls.key) {
         (Some(_), None) => faults.push((
@@ -271,6 +347,16 @@ fn tls(config: &Config, faults: &mut Vec<Fault>) {
         )),
         _ => {}
     }
+    let Some(acme) = &config.tls.acme else { return };
+    if config.tls.certificate.is_some() || config.tls.key.is_some() {
+        faults.push((
+            "tls.acme",
+            "there is a tls.certificate (or tls.key) as well, and only one can be served; remove tls.certificate and tls.key to \
+             have the certificate obtained, or tls.acme to serve the files"
+                .to_owned(),
+        ));
+    }
+    acme.faults(faults);
 }
 
 fn admin(config: &Config, faults: &mut Vec<Fault>) {
@@ -303,6 +389,68 @@ fn admin(config: &Config, faults: &mut Vec<Fault>) {
             "admin.listen",
             format!("{} is taken by {key} ({addr}): administration is never served on a TURN port; choose another port", admin.listen),
         ));
+    }
+}
+
+fn flow(config: &Config, faults: &mut Vec<Fault>) {
+    let flow = &config.flow;
+    if let Err(error) = crate::flow::key_set(&flow.ticket_keys) {
+        faults.push(("flow.ticket_keys", error));
+    }
+    if let Err(error) = flow.fleet.parse::<sterna_control_api::Fleet>() {
+        faults.push(("flow.fleet", format!("{:?}: {error}", flow.fleet)));
+    }
+    if flow.alternates.len() > sterna_flow::limits::ALTERNATES_MAX {
+        faults.push((
+            "flow.alternates",
+            format!(
+                "more than {}, which is what devices can be told",
+                sterna_flow::limits::ALTERNATES_MAX
+            ),
+        ));
+    }
+    for id in &flow.alternates {
+        if let Err(error) = id.parse::<sterna_control_api::NodeId>() {
+            faults.push(("flow.alternates", format!("{id:?}: {error}")));
+        }
+    }
+    let sections = [
+        ("flow.quic_listen", &flow.quic_listen),
+        ("flow.wss_listen", &flow.wss_listen),
+    ];
+    for (key, listeners) in sections {
+        if !listeners.is_empty() && flow.ticket_keys.is_empty() && !config.control.is_on() {
+            faults.push((
+                key,
+                "nobody could be admitted: flow.ticket_keys is empty; `sterna token ticket-key` makes a key".to_owned(),
+            ));
+        }
+        if !listeners.is_empty()
+            && usize::from(config.node.workers) >= sterna_flow::limits::SHARDS_MAX
+        {
+            faults.push((
+                key,
+                format!(
+                    "node.workers leaves no thread for it; set it to {} at most",
+                    sterna_flow::limits::SHARDS_MAX - 1
+                ),
+            ));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    let udp = config.turn.listen.iter().map(|addr| ("turn.listen", *addr));
+    let quic = flow
+        .quic_listen
+        .iter()
+        .map(|addr| ("flow.quic_listen", *addr));
+    for (key, addr) in udp.chain(quic) {
+        // QUIC's short headers and TURN's channels begin with the same bytes.
+        if addr.port() != 0 && !seen.insert(addr) {
+            faults.push((
+                key,
+                format!("{addr} is listed twice; QUIC needs a UDP port of its own"),
+            ));
+        }
     }
 }
 

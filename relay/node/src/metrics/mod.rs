@@ -6,12 +6,14 @@
 use metrics::{Label, describe_counter, describe_gauge, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+mod flow;
 mod process;
 mod publish;
 mod snapshot;
 mod table;
 
-pub use snapshot::{NodeSnapshot, WorkerCounters, WorkerSnapshot};
+pub(crate) use process::worker_cpu_s;
+pub use snapshot::{FlowFigures, NodeSnapshot, WorkerCounters, WorkerSnapshot};
 pub use table::markdown;
 
 use crate::config::Config;

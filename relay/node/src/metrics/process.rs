@@ -50,7 +50,7 @@ fn max_descriptors() -> Option<u64> {
 }
 
 /// Processor time of each worker's thread, by the number in its name.
-fn worker_cpu_s() -> Vec<(String, f64)> {
+pub(crate) fn worker_cpu_s() -> Vec<(String, f64)> {
     let Ok(tasks) = fs::read_dir("/proc/self/task") else {
         return Vec::new();
     };

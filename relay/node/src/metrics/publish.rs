@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use sterna_turn::{Counters, DropReason, Traffic};
+use sterna_turn::{Counters, DropReason, TokenRefusal, Traffic};
 
 use super::process::Process;
 use super::snapshot::{NodeSnapshot, WorkerSnapshot};
 use super::{count, set, set_f64, table as metric};
 use crate::admin::NodeState;
 use crate::config::Config;
+use crate::control_link::{Call, CallResult, LinkFigures};
 use crate::stream::StreamCounters;
+use crate::stream::peer::PeerCounters;
 
 /// Sets every metric of the table.
 pub(super) fn publish(snapshot: &NodeSnapshot, config: &Config) {
@@ -20,8 +22,12 @@ pub(super) fn publish(snapshot: &NodeSnapshot, config: &Config) {
     messages(&snapshot.workers);
     allocations(snapshot);
     relayed(&snapshot.workers);
+    tokens(&snapshot.workers);
     caps(&snapshot.workers);
     streams(&snapshot.streams, &snapshot.workers);
+    super::flow::publish(snapshot.flow.as_ref());
+    peers(&snapshot.peers, &snapshot.workers);
+    control(&snapshot.control);
 }
 
 /// Adds one figure of all workers up.
@@ -89,6 +95,25 @@ fn node(snapshot: &NodeSnapshot, config: &Config) {
         &[],
         snapshot.certificate_not_after_unix_s,
     );
+    count(metric::ACME_ORDERS, &["issued"], snapshot.acme.issued);
+    count(metric::ACME_ORDERS, &["failed"], snapshot.acme.failed);
+}
+
+fn control(link: &LinkFigures) {
+    set(metric::CONTROL_REGISTERED, &[], u64::from(link.registered));
+    set_f64(metric::CONTROL_AGE, &[], link.heartbeat_age_s);
+    set(metric::CONTROL_REACHABLE, &[], u64::from(link.reachable));
+    let version = link.orders.as_ref().map_or(0, |orders| orders.version);
+    set(metric::CONTROL_ORDERS, &[], version);
+    for (call, results) in Call::ALL.into_iter().zip(&link.calls) {
+        for (result, total) in CallResult::ALL.into_iter().zip(results) {
+            count(
+                metric::CONTROL_REQUESTS,
+                &[call.as_str(), result.as_str()],
+                *total,
+            );
+        }
+    }
 }
 
 fn seconds(duration: Duration) -> f64 {
@@ -175,6 +200,14 @@ fn io(snapshot: &NodeSnapshot) {
         &["error"],
         io(|io| io.receive_errors),
     );
+    count(metric::ICMP, &["received"], io(|io| io.icmp_errors));
+    count(metric::ICMP, &["forgotten"], io(|io| io.notices_lost));
+    count(
+        metric::ICMP,
+        &["told"],
+        turn(&snapshot.workers, |turn| turn.icmp_relayed),
+    );
+    count(metric::SEND_RETRIES, &[], io(|io| io.send_retries));
     count(metric::WORKER_TURNS, &[], io(|io| io.turns));
     count(metric::WAKES, &[], io(|io| io.wakes));
     count(metric::REARMED, &[], io(|io| io.rearmed));
@@ -182,6 +215,11 @@ fn io(snapshot: &NodeSnapshot) {
         metric::HANDOVERS,
         &["sent"],
         turn(&snapshot.workers, |turn| turn.to_workers),
+    );
+    count(
+        metric::HANDOVERS,
+        &["moved"],
+        turn(&snapshot.workers, |turn| turn.moved_to_workers),
     );
     count(
         metric::HANDOVERS,
@@ -283,6 +321,11 @@ fn allocations(snapshot: &NodeSnapshot) {
         turn(workers, |turn| turn.refused_draining),
     );
     count(
+        metric::ALLOCATIONS_TOTAL,
+        &["redirected"],
+        turn(workers, |turn| turn.redirected),
+    );
+    count(
         metric::ALLOCATIONS_BY_ALGORITHM,
         &["md5"],
         turn(workers, |turn| turn.allocated_md5),
@@ -292,6 +335,14 @@ fn allocations(snapshot: &NodeSnapshot) {
         &["sha256"],
         turn(workers, |turn| turn.allocated_sha256),
     );
+    let dual = [
+        ("both", turn(workers, |turn| turn.allocated_dual)),
+        ("one", turn(workers, |turn| turn.allocated_in_part)),
+        ("half_ended", turn(workers, |turn| turn.halves_ended)),
+    ];
+    for (result, total) in dual {
+        count(metric::ALLOCATIONS_DUAL, &[result], total);
+    }
     let capped = |turn: &Counters| {
         turn.allocations_refused_total
             + turn.allocations_refused_user
@@ -318,6 +369,23 @@ fn allocations(snapshot: &NodeSnapshot) {
     set(metric::PORTS, &[], usage.ports as u64);
     set(metric::PORTS_CAPACITY, &[], snapshot.ports_capacity);
     set(metric::RESERVATIONS, &[], usage.reservations as u64);
+    set(metric::TICKETS, &[], usage.tickets as u64);
+    let moved = sum(workers, |worker| worker.moved as u64);
+    set(metric::MOVED_CLIENTS, &[], moved);
+    count(
+        metric::MOBILE,
+        &[],
+        turn(workers, |turn| turn.allocated_mobile),
+    );
+    let moves = [
+        ("granted", turn(workers, |turn| turn.moves_granted)),
+        ("repeated", turn(workers, |turn| turn.moves_repeated)),
+        ("completed", turn(workers, |turn| turn.moves_completed)),
+        ("refused", turn(workers, |turn| turn.moves_refused)),
+    ];
+    for (result, total) in moves {
+        count(metric::MOVES, &[result], total);
+    }
     count(
         metric::RESERVATIONS_TOTAL,
         &["made"],
@@ -374,6 +442,18 @@ fn relayed_one_way(workers: &[WorkerSnapshot], direction: &str, traffic: fn(&Cou
     );
 }
 
+fn tokens(workers: &[WorkerSnapshot]) {
+    count(
+        metric::TOKENS,
+        &["accepted"],
+        turn(workers, |turn| turn.tokens_accepted),
+    );
+    for (place, refusal) in TokenRefusal::ALL.into_iter().enumerate() {
+        let refused = |turn: &Counters| turn.tokens_refused().nth(place).map_or(0, |pair| pair.1);
+        count(metric::TOKENS, &[refusal.as_str()], turn(workers, refused));
+    }
+}
+
 fn caps(workers: &[WorkerSnapshot]) {
     count(
         metric::QUOTA,
@@ -408,6 +488,7 @@ fn caps(workers: &[WorkerSnapshot]) {
     for (scope, reason) in [
         ("unauthenticated", DropReason::UnauthenticatedRate),
         ("failed_credentials", DropReason::FailedCredentialsRate),
+        ("icmp", DropReason::IcmpRate),
         ("session_packets", DropReason::SessionPacketRate),
         ("session_bytes", DropReason::SessionByteRate),
     ] {
@@ -417,6 +498,45 @@ fn caps(workers: &[WorkerSnapshot]) {
             turn(workers, |turn| turn.dropped(reason)),
         );
     }
+}
+
+/// TCP allocations (RFC 6062).
+fn peers(peers: &PeerCounters, workers: &[WorkerSnapshot]) {
+    set(metric::PEER_CONNECTIONS, &["waiting"], peers.waiting);
+    set(metric::PEER_CONNECTIONS, &["joined"], peers.joined);
+    let total = |result, figure: fn(&Counters) -> u64| {
+        count(
+            metric::PEER_CONNECTIONS_TOTAL,
+            &[result],
+            turn(workers, figure),
+        );
+    };
+    total("connected", |turn| turn.peers_connected);
+    total("not_connected", |turn| turn.peers_not_connected);
+    total("accepted", |turn| turn.peers_accepted);
+    total("without_permission", |turn| turn.peers_without_permission);
+    total("capped", |turn| turn.peer_connections_refused);
+    total("bound", |turn| turn.peers_bound);
+    total("unbound", |turn| turn.peers_unbound);
+    count(
+        metric::QUOTA,
+        &["tcp_peer_connections"],
+        turn(workers, |turn| turn.peer_connections_refused),
+    );
+    for (result, total) in peers.connects() {
+        count(metric::PEER_CONNECTS, &[result.as_str()], total);
+    }
+    for (end, total) in peers.ends() {
+        count(metric::PEER_ENDS, &[end.as_str()], total);
+    }
+    count(metric::PEER_BYTES, &["to_peer"], peers.to_peer_bytes);
+    count(metric::PEER_BYTES, &["to_client"], peers.to_client_bytes);
+    count(metric::PEER_ACCEPT_ERRORS, &[], peers.accept_errors);
+    count(
+        metric::ALLOCATIONS_TCP,
+        &[],
+        turn(workers, |turn| turn.allocated_tcp),
+    );
 }
 
 fn streams(streams: &StreamCounters, workers: &[WorkerSnapshot]) {

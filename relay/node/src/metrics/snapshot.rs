@@ -7,7 +7,9 @@ use sterna_turn::WorkerId;
 use sterna_turn::registry::Usage;
 
 use crate::admin::NodeState;
+use crate::flow::FlowSnapshot;
 use crate::stream::StreamCounters;
+use crate::stream::peer::PeerCounters;
 
 /// Everything that the metrics page is made of.
 #[derive(Clone, Debug)]
@@ -26,12 +28,29 @@ pub struct NodeSnapshot {
     pub workers: Vec<WorkerSnapshot>,
     /// The TCP and TLS side.
     pub streams: StreamCounters,
+    /// The flow relay, where it is on.
+    pub flow: Option<FlowFigures>,
+    /// TCP connections to peers.
+    pub peers: PeerCounters,
     /// What the registry holds.
     pub usage: Usage,
     /// Relay ports of all relay addresses together.
     pub ports_capacity: u64,
     /// When the TLS certificate ends, in seconds since 1970.
     pub certificate_not_after_unix_s: i64,
+    /// What became of the orders at an ACME authority.
+    pub acme: crate::tls::AcmeCounters,
+    /// The link to the control service.
+    pub control: crate::control_link::LinkFigures,
+}
+
+/// The flow relay's figures at one moment.
+#[derive(Clone, Debug)]
+pub struct FlowFigures {
+    /// Sessions that live, by rung.
+    pub sessions: [u32; sterna_flow::Rung::ALL.len()],
+    /// The shards that answered.
+    pub shards: Vec<FlowSnapshot>,
 }
 
 /// A worker's figures at one moment.
@@ -51,6 +70,8 @@ pub struct WorkerSnapshot {
     pub allocations: usize,
     /// TCP and TLS clients that are served here now.
     pub streams: usize,
+    /// Clients whose packets are handed to the worker that has their allocation.
+    pub moved: usize,
 }
 
 /// What a worker itself counts, beside its machine and its back end.

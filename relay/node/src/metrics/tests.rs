@@ -25,6 +25,7 @@ fn worker(id: u8, dropped_by_inbox: u64) -> WorkerSnapshot {
         },
         allocations: 2,
         streams: 1,
+        moved: 0,
     }
 }
 
@@ -32,6 +33,7 @@ fn snapshot() -> NodeSnapshot {
     let mut streams = crate::stream::StreamCounters::default();
     streams.open = 7;
     NodeSnapshot {
+        flow: None,
         state: NodeState::Ready,
         uptime: Duration::from_millis(1500),
         engine: Description {
@@ -48,9 +50,12 @@ fn snapshot() -> NodeSnapshot {
         worker_count: 3,
         workers: vec![worker(0, 1), worker(1, 10)],
         streams,
+        peers: crate::stream::peer::PeerCounters::default(),
         usage: sterna_turn::Registry::new().usage(),
         ports_capacity: 16_384,
         certificate_not_after_unix_s: 2_000_000_000,
+        acme: crate::tls::AcmeCounters::default(),
+        control: crate::control_link::LinkFigures::default(),
     }
 }
 

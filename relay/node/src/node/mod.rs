@@ -1,6 +1,11 @@
 //! The node as a whole: starts its parts in order, obeys signals, ends.
 
+mod bind;
 mod compile;
+mod effective;
+mod fleet;
+mod pressure;
+mod reload;
 mod shared;
 mod sink;
 mod spawn;
@@ -10,32 +15,38 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls_pki_types::CertificateDer;
+use sterna_control_api::{NodeId, relay_map};
 use sterna_io::probe::{self, EngineChoice};
 use sterna_io::{BudgetLine, sockets};
-use sterna_stun::nonce::{NonceKey, NonceKeys};
-use sterna_turn::{Discovery, DiscoverySocket, Epoch, Registry};
+use sterna_turn::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch as channel;
+use tokio::sync::{Mutex, watch as channel};
 use tracing::{error, info, warn};
 
 use crate::admin::{AdminListener, AdminServer};
 use crate::config::{Config, EngineName};
-use crate::limits::WORKERS_MAX;
+use crate::control_link::{self, Board, ControlLink, Standing};
+use crate::flow::{self, FlowHandle, FlowListeners, FlowThreads};
 use crate::listeners::{ListenError, bind_udp};
 use crate::log::LogHandle;
+use crate::stream::peer::Peers;
 use crate::stream::{BindError, Protocols, StreamListener, Streams};
 use crate::tls::{self, Certificates};
 
+use self::bind::{bind_tcp, discovery, facts, http_listeners, steer};
 use self::compile::{Facts, compile};
+use self::effective::effective;
+use self::fleet::LoadMeter;
 use self::shared::Shared;
 use self::sink::WorkerSink;
 use self::spawn::{Plan, spawn};
 
-pub use self::shared::{Lifecycle, ReloadError, Source};
+pub use self::reload::ReloadError;
+pub use self::shared::{Lifecycle, Source};
 
 /// What SIGINT leaves living sessions.
 const INTERRUPT_DEADLINE: Duration = Duration::from_secs(5);
@@ -52,6 +63,10 @@ pub struct Node {
     admin: AdminServer,
     watch: watch::Watch,
     renewal: tls::Watch,
+    acme: tls::acme::Renewal,
+    pressure: pressure::LookOut,
+    link: Option<ControlLink>,
+    flow: Option<FlowThreads>,
     signals: Signals,
 }
 
@@ -64,6 +79,10 @@ pub struct Addresses {
     pub tcp: Vec<SocketAddr>,
     /// STUN and TURN over TLS only.
     pub tls: Vec<SocketAddr>,
+    /// The flow relay over QUIC.
+    pub quic: Vec<SocketAddr>,
+    /// The flow relay over WebSocket.
+    pub wss: Vec<SocketAddr>,
     /// Health, metrics and administration.
     pub admin: SocketAddr,
 }
@@ -71,7 +90,7 @@ pub struct Addresses {
 /// Why a node does not start. Each text names the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A UDP listener.
+    /// A UDP listener, or one of the flow relay.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// A TCP, TLS or admin listener.
@@ -83,6 +102,9 @@ pub enum StartError {
     /// The machine cannot work with the configuration.
     #[error(transparent)]
     Turn(#[from] sterna_turn::ConfigError),
+    /// The node's own keys.
+    #[error(transparent)]
+    Identity(#[from] flow::IdentityError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
@@ -145,56 +167,112 @@ impl Node {
         let engine = probe::choose(engine_choice(config.node.engine))?;
         info!(engine = %engine.engine, gro = engine.gro, gso = engine.gso, reason = %engine.reason, "UDP back end");
 
-        let udp = bind_udp(
-            &config.turn.listen,
-            &config.turn.discovery(),
-            worker_count(&config),
-        )?;
+        let worker_count = worker_count(&config);
+        let udp = bind_udp(&config.turn.listen, &config.turn.discovery(), worker_count)?;
+        let identity = identity(&config)?;
+        let standing = identity
+            .as_ref()
+            .and_then(|identity| control_link::remembered(&config, identity))
+            .map(Arc::new);
+        let orders = standing.as_deref().map(Standing::orders);
+        // What the node was told before a restart counts from the first packet on.
+        let counts = effective(&config, orders);
+        let flow = plan_flow(&counts, identity.as_ref(), worker_count);
+        let flow_threads = flow.as_ref().map_or(0, |plan| plan.threads);
+        let flow_listeners = FlowListeners::bind(&config, flow_threads)?;
+        if let Some(plan) = flow.as_ref().filter(|_| config.flow.udp) {
+            steer(plan, udp.sockets.iter().take(1).flatten());
+        }
         let tcp = bind_tcp(&config, &udp.addrs)?;
         let admin = AdminListener::bind(&config.admin)?;
+        let http = http_listeners(&config)?;
         let certificates = Certificates::load(
             &config.tls,
             &config.node.data_dir,
             &config.node.display_name(),
         )?;
 
-        let addresses = Addresses::of(&udp.addrs, &tcp, admin.local_addr());
-        let facts = facts(&addresses, discovery(&config, &udp.addrs));
-        let server = compile(&config, &facts)?;
+        let addresses = Addresses::of(&udp.addrs, &tcp, &flow_listeners, admin.local_addr());
+        let facts = facts(
+            &addresses,
+            &http,
+            discovery(&config, &udp.addrs),
+            worker_count,
+        );
+        let server = compile(&counts, &facts)?;
         let registry = Arc::new(Registry::new());
         let plan = Plan {
             engine: engine.engine,
             io: sterna_io::Config {
                 gro: engine.gro,
                 gso: engine.gso,
+                dscp: config.turn.dscp.into(),
                 ..sterna_io::Config::default()
             },
             server,
             registry: Arc::clone(&registry),
             held: Arc::default(),
+            flow: flow.clone(),
+            flow_udp: config.flow.udp,
+            peers: Peers::new(&config.limits),
         };
         let workers = spawn(&plan, udp.sockets).map_err(StartError::Workers)?;
         log_budget(&workers, &config, &facts);
 
+        let flow = flow
+            .zip(workers.flow)
+            .map(|(plan, shards)| {
+                let threads = FlowThreads::start(
+                    &plan,
+                    flow_listeners,
+                    workers.flow_threads,
+                    &shards,
+                    &certificates,
+                    &config,
+                )?;
+                Ok((FlowHandle::new(plan, shards), threads))
+            })
+            .transpose()
+            .map_err(StartError::Workers)?;
+        let (flow, flow_threads) = flow.unzip();
         let sink = Arc::new(WorkerSink(workers.mailboxes.clone()));
         let streams = Streams::start(tcp, &config, certificates.acceptor(), sink)
             .map_err(StartError::Workers)?;
         let shared = Arc::new(Shared {
             mailboxes: workers.mailboxes,
             registry,
+            peers: plan.peers,
             streams,
             certificates,
             log,
             facts: ArcSwap::from_pointee(facts),
             config: ArcSwap::from_pointee(config),
             source,
+            changing: Mutex::default(),
+            flow,
             lifecycle: channel::Sender::new(Lifecycle::Serving),
+            identity,
+            addresses: ArcSwap::from_pointee(addresses.clone()),
+            standing: ArcSwapOption::new(standing.clone()),
+            board: Arc::new(Board::new(Instant::now())),
+            changes: channel::Sender::new(()),
+            load: LoadMeter::default(),
             description: workers.description,
             budget: workers.budget,
             started: Instant::now(),
         });
+        if let Some(standing) = &standing {
+            shared.obey(standing.orders(), None).await;
+        }
+        let link = shared.identity.clone().map(|identity| {
+            let host = Arc::<Shared>::clone(&shared);
+            ControlLink::start(host, identity, standing, Arc::clone(&shared.board))
+        });
         let watch = watch::start(Arc::clone(&shared));
         let renewal = tls::Watch::start(&shared.certificates, tls::LOOK);
+        let acme = tls::acme::Renewal::start(&shared.certificates, &shared.config.load(), http)
+            .map_err(StartError::Workers)?;
+        let pressure = pressure::watch(Arc::clone(&shared));
         let admin = admin
             .serve(Arc::<Shared>::clone(&shared))
             .map_err(StartError::Workers)?;
@@ -207,6 +285,10 @@ impl Node {
             admin,
             watch,
             renewal,
+            acme,
+            pressure,
+            link,
+            flow: flow_threads,
             signals,
         })
     }
@@ -215,6 +297,20 @@ impl Node {
     #[must_use]
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// The node as a relay map would describe it; none while the flow relay is off.
+    #[must_use]
+    pub fn relay_node(&self) -> Option<relay_map::Node> {
+        let identity = &self.shared.flow.as_ref()?.plan.identity;
+        let config = self.shared.config.load();
+        Some(flow::described(&config, identity, &self.addresses))
+    }
+
+    /// The node's identity; none while it serves no flows and belongs to no fleet.
+    #[must_use]
+    pub fn node_id(&self) -> Option<NodeId> {
+        self.shared.identity.as_ref().map(flow::Identity::node_id)
     }
 
     /// SHA-256 of the certificate that TLS clients are shown, in hexadecimal.
@@ -256,8 +352,8 @@ impl Node {
         let mut lifecycle = self.shared.lifecycle.subscribe();
         let failed = loop {
             let draining = match *lifecycle.borrow_and_update() {
-                Lifecycle::Serving => None,
-                Lifecycle::Draining { deadline } => Some(deadline),
+                Lifecycle::Serving | Lifecycle::Cordoned => None,
+                Lifecycle::Draining { deadline, .. } => Some(deadline),
             };
             tokio::select! {
                 _ = self.signals.hangup.recv() => self.reload_by_signal().await,
@@ -287,16 +383,16 @@ impl Node {
             warn!("a second signal: ending now");
             return true;
         }
-        self.shared.begin_drain(deadline).await;
+        self.shared.begin_drain(deadline, false).await;
         self.is_drained(None)
     }
 
     fn is_drained(&self, deadline: Option<Instant>) -> bool {
-        let left = self.shared.registry.usage().allocations;
+        let left = self.shared.sessions_left();
         let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if late && left > 0 {
             warn!(
-                allocations = left,
+                sessions = left,
                 "the drain's deadline has passed: ending what is left"
             );
         }
@@ -311,12 +407,20 @@ impl Node {
             admin,
             watch,
             renewal,
+            acme,
+            pressure,
+            link,
+            flow,
             ..
         } = self;
         watch.stop();
-        drop(renewal);
+        drop((renewal, acme, pressure, link));
         shared.streams.shutdown().await;
+        if let Some(flow) = &shared.flow {
+            flow.shut_down().await;
+        }
         shared.end_workers().await;
+        shared.peers.shutdown();
         let mut reasons = Vec::new();
         for thread in threads {
             let ended = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -325,6 +429,9 @@ impl Node {
                 Ok(Ok(Err(error))) => error.to_string(),
                 Ok(Err(_)) | Err(_) => "it panicked; this is a bug in Sterna".to_owned(),
             });
+        }
+        if let Some(flow) = flow {
+            flow.join().await;
         }
         admin.stop().await;
         match failed {
@@ -347,7 +454,12 @@ impl Node {
 }
 
 impl Addresses {
-    fn of(udp: &[SocketAddr], streams: &[StreamListener], admin: SocketAddr) -> Self {
+    fn of(
+        udp: &[SocketAddr],
+        streams: &[StreamListener],
+        flow: &FlowListeners,
+        admin: SocketAddr,
+    ) -> Self {
         let of = |protocols| {
             let listeners = streams
                 .iter()
@@ -360,93 +472,43 @@ impl Addresses {
             udp: udp.to_vec(),
             tcp: of(Protocols::TcpAndTls),
             tls: of(Protocols::TlsOnly),
+            quic: flow.quic_addrs.clone(),
+            wss: flow.wss_addrs.clone(),
             admin,
         }
     }
 
     fn log(&self) {
-        info!(udp = ?self.udp, tcp = ?self.tcp, tls = ?self.tls, admin = %self.admin, "listening");
+        info!(udp = ?self.udp, tcp = ?self.tcp, tls = ?self.tls, quic = ?self.quic, wss = ?self.wss, admin = %self.admin, "listening");
     }
 }
 
-/// The sockets of NAT behaviour discovery by their place among the listeners, as every worker
-/// numbers them.
-fn discovery(config: &Config, udp: &[SocketAddr]) -> Vec<Discovery> {
-    let socket = |local: SocketAddr| {
-        let place = udp.iter().position(|bound| *bound == local);
-        let place = place.expect("invariant: bind_udp has bound all four");
-        DiscoverySocket {
-            route: u32::try_from(place).expect("invariant: LISTENERS_MAX is small"),
-            local,
-            public: SocketAddr::new(config.turn.public(local.ip()), local.port()),
-        }
-    };
-    let sets = config.turn.discovery();
-    for set in &sets {
-        info!(primary = %set[0], alternate = %set[3], "NAT behaviour discovery is served");
-    }
-    sets.into_iter()
-        .map(|set| Discovery::new(set.map(socket)))
-        .collect()
-}
-
-fn facts(addresses: &Addresses, discovery: Vec<Discovery>) -> Facts {
-    let unix_s = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    Facts {
-        turn_listeners: addresses
-            .udp
-            .iter()
-            .chain(&addresses.tcp)
-            .chain(&addresses.tls)
-            .copied()
-            .collect(),
-        other_listeners: vec![addresses.admin],
-        discovery,
-        nonce_keys: NonceKeys::new(NonceKey::new(0, &rand::random()), None),
-        epoch: Epoch {
-            instant: Instant::now(),
-            unix_s,
-        },
-    }
-}
-
-/// TCP goes where UDP goes, on the same port also where the system chose it; TLS where it was told to.
-fn bind_tcp(config: &Config, udp: &[SocketAddr]) -> Result<Vec<StreamListener>, BindError> {
-    let mut listeners = Vec::new();
-    for &(mut addr) in &config.turn.listen {
-        if addr.port() == 0 {
-            let same_family = udp
-                .iter()
-                .find(|bound| addr.ip().is_unspecified() || bound.ip() == addr.ip());
-            addr.set_port(same_family.map_or(0, SocketAddr::port));
-        }
-        listeners.extend(bind_stream(addr, Protocols::TcpAndTls)?);
-    }
-    for &addr in &config.turn.tls_listen {
-        listeners.extend(bind_stream(addr, Protocols::TlsOnly)?);
-    }
-    Ok(listeners)
-}
-
-/// A wildcard of a family that this host does not have is passed over, as it is over UDP.
-fn bind_stream(
-    addr: SocketAddr,
-    protocols: Protocols,
-) -> Result<Option<StreamListener>, BindError> {
-    if addr.ip().is_unspecified() && crate::listeners::expand(addr.ip()).is_empty() {
+/// Who the node is, where anybody asks: its devices, or its control service.
+fn identity(config: &Config) -> Result<Option<flow::Identity>, flow::IdentityError> {
+    if !config.flow_is_on() && !config.control.is_on() {
         return Ok(None);
     }
-    StreamListener::bind(addr, protocols).map(Some)
+    flow::Identity::load(&config.node.data_dir).map(Some)
+}
+
+/// What the flow relay is made of, where it is on.
+fn plan_flow(
+    config: &Config,
+    identity: Option<&flow::Identity>,
+    workers: usize,
+) -> Option<flow::FlowPlan> {
+    let identity = identity.filter(|_| config.flow_is_on())?;
+    info!(node = %identity.node_id(), noise_key = %identity.noise_key(), fleet = config.flow.fleet, "flow relay");
+    flow::plan(config, identity.clone(), workers)
 }
 
 fn worker_count(config: &Config) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    match usize::from(config.node.workers) {
-        0 => cores.min(WORKERS_MAX),
-        given => given.min(WORKERS_MAX),
-    }
+    let wanted = match usize::from(config.node.workers) {
+        0 => cores,
+        given => given,
+    };
+    wanted.min(flow::workers_max(config))
 }
 
 fn engine_choice(name: EngineName) -> EngineChoice {

@@ -4,21 +4,27 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use sterna_control_api::node::DesiredState;
 use sterna_io::{BudgetLine, Description};
 use sterna_turn::{AllocationView, Registry, Revoke};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::compile::{Facts, compile, relay_addresses};
-use crate::admin::{Answer, NodeHandle, NodeState};
-use crate::config::{self, Config, ConfigError};
+use super::Addresses;
+use super::compile::{Facts, relay_addresses};
+use super::fleet::LoadMeter;
+use crate::admin::{Answer, FlowIdentity, NodeHandle, NodeState, Reloaded};
+use crate::config::{Config, ConfigError};
+use crate::control_link::{Board, LinkFigures, Standing};
+use crate::flow::{FlowHandle, FlowViews, Identity};
 use crate::limits::CONTROL_ANSWER_MAX;
 use crate::log::LogHandle;
 use crate::mailbox::{Control, Mailbox, Mailboxes};
-use crate::metrics::NodeSnapshot;
+use crate::metrics::{FlowFigures, NodeSnapshot};
 use crate::stream::Streams;
+use crate::stream::peer::Peers;
 use crate::tls::Certificates;
 
 /// Reads the configuration again, from wherever it came.
@@ -29,25 +35,15 @@ pub type Source = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 pub enum Lifecycle {
     /// It does.
     Serving,
+    /// It does not, and goes on with those that it has.
+    Cordoned,
     /// It does not; what is left at `deadline` is ended with the node.
     Draining {
         /// When the node ends at the latest.
         deadline: Instant,
+        /// Whether the control service has ordered it, which may also call it off.
+        ordered: bool,
     },
-}
-
-/// Why a reload changed nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// The configuration is not valid.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The machine cannot work with it.
-    #[error(transparent)]
-    Turn(#[from] sterna_turn::ConfigError),
-    /// The certificate cannot be used.
-    #[error(transparent)]
-    Tls(#[from] crate::tls::TlsError),
 }
 
 /// What the parts of the node share.
@@ -55,12 +51,26 @@ pub(super) struct Shared {
     pub(super) mailboxes: Mailboxes,
     pub(super) registry: Arc<Registry>,
     pub(super) streams: Streams,
+    pub(super) peers: Peers,
     pub(super) certificates: Certificates,
     pub(super) log: Option<LogHandle>,
     pub(super) facts: ArcSwap<Facts>,
     pub(super) config: ArcSwap<Config>,
     pub(super) source: Source,
+    /// Held by whoever changes what runs, so that all parts end with the same.
+    pub(super) changing: Mutex<()>,
+    pub(super) flow: Option<FlowHandle>,
     pub(super) lifecycle: watch::Sender<Lifecycle>,
+    /// Who the node is, where it is a fleet's or serves flows.
+    pub(super) identity: Option<Identity>,
+    pub(super) addresses: ArcSwap<Addresses>,
+    /// What the control service orders.
+    pub(super) standing: ArcSwapOption<Standing>,
+    /// What is known of the link to it.
+    pub(super) board: Arc<Board>,
+    /// Changes when the configuration, an address or the lifecycle has.
+    pub(super) changes: watch::Sender<()>,
+    pub(super) load: LoadMeter,
     pub(super) description: Description,
     pub(super) budget: Vec<BudgetLine>,
     pub(super) started: Instant,
@@ -70,6 +80,7 @@ impl NodeHandle for Shared {
     fn state(&self) -> NodeState {
         match *self.lifecycle.borrow() {
             Lifecycle::Serving => NodeState::Ready,
+            Lifecycle::Cordoned => NodeState::Cordoned,
             Lifecycle::Draining { .. } => NodeState::Draining,
         }
     }
@@ -88,9 +99,13 @@ impl NodeHandle for Shared {
                 worker_count: self.mailboxes.len(),
                 workers: self.ask_all(Control::Snapshot).await,
                 streams: self.streams.counters(),
+                flow: self.flow_snapshot().await,
+                peers: self.peers.counters(),
                 usage: self.registry.usage(),
                 ports_capacity: ports_capacity(&self.config.load(), &self.facts.load()),
                 certificate_not_after_unix_s: self.certificates.certificate().not_after_unix_s,
+                acme: self.certificates.acme(),
+                control: self.link_figures(),
             }
         })
     }
@@ -117,79 +132,100 @@ impl NodeHandle for Shared {
         })
     }
 
+    fn flows(&self) -> Answer<'_, Option<(FlowIdentity, FlowViews)>> {
+        Box::pin(async {
+            let flow = self.flow.as_ref()?;
+            let identity = FlowIdentity {
+                node: flow.plan.identity.node_id(),
+                noise_key: flow.plan.identity.noise_key(),
+            };
+            Some((identity, flow.views().await))
+        })
+    }
+
+    fn revoke_flows(&self, what: sterna_flow::Revoke) -> Answer<'_, usize> {
+        Box::pin(async move {
+            match &self.flow {
+                Some(flow) => flow.revoke(what, &self.config.load()).await,
+                None => 0,
+            }
+        })
+    }
+
     fn drain(&self, deadline: Option<Duration>) -> Answer<'_, ()> {
-        Box::pin(self.begin_drain(deadline))
+        Box::pin(self.begin_drain(deadline, false))
     }
 
     fn undrain(&self) -> Answer<'_, ()> {
         Box::pin(async {
-            if self.lifecycle.send_replace(Lifecycle::Serving) != Lifecycle::Serving {
+            let ordered = self.standing.load();
+            let ordered = ordered.as_deref().map(|standing| standing.orders().state);
+            if ordered == Some(DesiredState::Cordoned) {
+                info!(
+                    "the drain was called off; the node stays cordoned, as the control service orders"
+                );
+                self.stand(Lifecycle::Cordoned).await;
+            } else {
                 info!("serving again: the drain was called off");
+                self.stand(Lifecycle::Serving).await;
             }
-            self.tell_all(|| Control::Drain(false)).await;
         })
     }
 
-    fn reload(&self) -> Answer<'_, Result<Vec<&'static str>, Box<dyn Error + Send + Sync>>> {
+    fn reload(&self) -> Answer<'_, Result<Reloaded, Box<dyn Error + Send + Sync>>> {
         Box::pin(async { self.take_over().await.map_err(Into::into) })
     }
 }
 
 impl Shared {
     /// Takes no new sessions any more; the node ends when the last is gone, or at the deadline.
-    pub(super) async fn begin_drain(&self, deadline: Option<Duration>) {
+    pub(super) async fn begin_drain(&self, deadline: Option<Duration>, ordered: bool) {
         let configured = Duration::from_secs(self.config.load().node.drain_deadline_s);
         let deadline = deadline.unwrap_or(configured);
-        let left = self.registry.usage().allocations;
         info!(
             deadline_s = deadline.as_secs(),
-            allocations = left,
-            "draining: no new allocations"
+            sessions = self.sessions_left(),
+            "draining: no new sessions"
         );
-        self.lifecycle.send_replace(Lifecycle::Draining {
+        self.stand(Lifecycle::Draining {
             deadline: Instant::now() + deadline,
-        });
-        self.tell_all(|| Control::Drain(true)).await;
+            ordered,
+        })
+        .await;
     }
 
-    /// Reads the configuration again and takes over what can change while sessions live.
-    ///
-    /// # Errors
-    /// [`ReloadError`]; nothing has changed then.
-    pub(super) async fn take_over(&self) -> Result<Vec<&'static str>, ReloadError> {
-        let config = (self.source)()?;
-        let running = self.config.load_full();
-        let restart_needed = running.restart_needed(&config);
-        let config = with_fixed(&running, config);
-        let compiled = compile(&config, &self.facts.load())?;
-        self.certificates
-            .reload(&config.tls, &config.node.data_dir)?;
-        self.streams.reconfigure(&config);
-        if let Some(log) = &self.log {
-            log.set_level(config.log.level);
+    /// Tells everybody whether new sessions are taken.
+    pub(super) async fn stand(&self, lifecycle: Lifecycle) {
+        self.lifecycle.send_replace(lifecycle);
+        let takes_none = lifecycle != Lifecycle::Serving;
+        self.tell_all(|| Control::Drain(takes_none)).await;
+        if let Some(flow) = &self.flow {
+            flow.cordon(lifecycle == Lifecycle::Cordoned).await;
+            let config = self.config.load();
+            let drains = matches!(lifecycle, Lifecycle::Draining { .. });
+            flow.drain(drains.then_some(&**config)).await;
         }
-        self.tell_all(|| Control::Reconfigure(Arc::clone(&compiled)))
-            .await;
-        self.config.store(Arc::new(config));
-        if restart_needed.is_empty() {
-            info!("configuration reloaded");
-        } else {
-            warn!(keys = ?restart_needed, "configuration reloaded; these keys take effect on restart");
-        }
-        Ok(restart_needed)
+        self.changes.send_replace(());
     }
 
-    /// Compiles the running configuration anew, since the host's addresses have changed.
-    pub(super) async fn recompile(&self) {
-        match compile(&self.config.load(), &self.facts.load()) {
-            Ok(compiled) => {
-                self.tell_all(|| Control::Reconfigure(Arc::clone(&compiled)))
-                    .await;
-            }
-            Err(error) => {
-                warn!(%error, "the running configuration does not fit the host's new addresses");
-            }
-        }
+    fn link_figures(&self) -> LinkFigures {
+        let standing = self.standing.load();
+        let orders = standing.as_deref().map(Standing::orders);
+        self.board.figures(Instant::now(), orders)
+    }
+
+    /// Allocations and flow sessions that live.
+    pub(super) fn sessions_left(&self) -> u64 {
+        let flows = self.flow.as_ref().map_or(0, FlowHandle::sessions);
+        self.registry.usage().allocations + flows
+    }
+
+    async fn flow_snapshot(&self) -> Option<FlowFigures> {
+        let flow = self.flow.as_ref()?;
+        Some(FlowFigures {
+            sessions: sterna_flow::Rung::ALL.map(|rung| flow.plan.directory.sessions(rung)),
+            shards: flow.snapshots().await,
+        })
     }
 
     async fn tell_all(&self, letter: impl Fn() -> Control) {
@@ -233,33 +269,6 @@ async fn ask<T>(
         })
 }
 
-/// The configuration that runs after a reload: keys that need a restart keep their old values.
-fn with_fixed(running: &Config, mut newer: Config) -> Config {
-    newer.node = config::Node {
-        drain_deadline_s: newer.node.drain_deadline_s,
-        ..running.node.clone()
-    };
-    newer.turn.listen.clone_from(&running.turn.listen);
-    newer.turn.tls_listen.clone_from(&running.turn.tls_listen);
-    newer
-        .turn
-        .alternate_listen
-        .clone_from(&running.turn.alternate_listen);
-    newer.turn.realm.clone_from(&running.turn.realm);
-    newer.turn.relay_ports = running.turn.relay_ports;
-    newer
-        .turn
-        .relay_addresses
-        .clone_from(&running.turn.relay_addresses);
-    newer
-        .turn
-        .external_addresses
-        .clone_from(&running.turn.external_addresses);
-    newer.admin.listen = running.admin.listen;
-    newer.log.format = running.log.format;
-    newer
-}
-
 /// Relay ports of all relay addresses together.
 pub(super) fn ports_capacity(config: &Config, facts: &Facts) -> u64 {
     relay_addresses(config, facts).len() as u64 * u64::from(config.turn.relay_ports.count())
@@ -267,42 +276,3 @@ pub(super) fn ports_capacity(config: &Config, facts: &Facts) -> u64 {
 
 /// How the node ends by itself: a worker's farewell that nobody asked for.
 pub(super) type Farewells = mpsc::Receiver<sterna_turn::WorkerId>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reload_leaves_exactly_the_keys_that_wait_for_a_restart() {
-        let running = Config::default();
-        let sets = [
-            "node.name=n",
-            "node.region=r",
-            "node.data_dir=/d",
-            "node.workers=3",
-            "node.engine=mmsg",
-            "node.drain_deadline_s=1",
-            "turn.listen=192.0.2.1:1",
-            "turn.tls_listen=192.0.2.1:2",
-            "turn.alternate_listen=192.0.2.2:2",
-            "turn.realm=other",
-            "turn.relay_ports=2000-3000",
-            "turn.relay_addresses=192.0.2.1",
-            "turn.external_addresses=192.0.2.1=192.0.2.2",
-            "turn.lifetime_max_s=700",
-            "admin.listen=127.0.0.1:1",
-            "admin.token=0123456789abcdef",
-            "log.format=json",
-            "log.level=debug",
-        ];
-        let newer = Config::read(None, std::iter::empty(), &sets.map(str::to_owned));
-        let newer = newer.expect("keys of their form");
-        let waiting = config::keys::KEYS.iter().filter(|key| !key.reload);
-        let waiting: Vec<_> = waiting.map(|key| key.path).collect();
-        assert_eq!(running.restart_needed(&newer), waiting);
-        let after = with_fixed(&running, newer);
-        assert!(running.restart_needed(&after).is_empty());
-        assert_eq!(after.node.drain_deadline_s, 1);
-        assert_eq!(after.turn.lifetime_max_s, 700);
-    }
-}

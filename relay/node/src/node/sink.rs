@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use sterna_turn::{Client, WorkerId};
+use tokio::sync::oneshot;
 
 use crate::mailbox::{Mailbox, Mailboxes, StreamLetter, WorkerGone};
-use crate::stream::{SinkClosed, StreamOut, StreamSink};
+use crate::stream::{Bound, SinkClosed, StreamOut, StreamSink};
 
 /// The workers, dealt out to connections in turn.
 #[derive(Debug)]
@@ -36,6 +37,15 @@ impl StreamSink for WorkerSink {
             .post_stream(StreamLetter::Frame(client, frame))
             .await
             .map_err(closed)
+    }
+
+    async fn bind(&self, client: Client, frame: Bytes) -> Result<Bound, SinkClosed> {
+        let (answer, answered) = oneshot::channel();
+        self.mailbox(client)
+            .post_stream(StreamLetter::Bind(client, frame, answer))
+            .await
+            .map_err(closed)?;
+        answered.await.map_err(|_| SinkClosed)
     }
 
     async fn closed(&self, client: Client) {

@@ -12,9 +12,12 @@ use sterna_io::mmsg::MmsgEngine;
 use sterna_io::uring::UringEngine;
 use sterna_io::{BudgetLine, Description, Engine, EngineKind, Waker};
 use sterna_turn::{Registry, Server, ServerConfig, WorkerId, limits};
+use tokio::sync::Notify;
 
+use crate::flow::{FlowInbox, FlowMailboxes, FlowPlan, Wake, WorkerFlow, relay_of, shard_of};
 use crate::held_ports::HeldPorts;
 use crate::mailbox::{Inbox, Mailboxes, mailbox};
+use crate::stream::peer::Peers;
 use crate::worker::Worker;
 
 /// What every worker is made of.
@@ -30,6 +33,12 @@ pub(super) struct Plan {
     pub(super) registry: Arc<Registry>,
     /// Sockets that are held for reservations.
     pub(super) held: Arc<HeldPorts>,
+    /// The flow relay, where it is on.
+    pub(super) flow: Option<FlowPlan>,
+    /// Whether workers serve its `udp` rung.
+    pub(super) flow_udp: bool,
+    /// The driver of TCP allocations.
+    pub(super) peers: Peers,
 }
 
 /// The running workers.
@@ -45,6 +54,10 @@ pub(super) struct Workers {
     pub(super) description: Description,
     /// What the memory of one is for.
     pub(super) budget: Vec<BudgetLine>,
+    /// The way to every shard of the flow relay, where it is on.
+    pub(super) flow: Option<FlowMailboxes>,
+    /// The inboxes of its shards behind the workers, and their bells.
+    pub(super) flow_threads: Vec<(FlowInbox, Arc<Notify>)>,
 }
 
 /// A back end that stands.
@@ -59,6 +72,7 @@ struct Go {
     inbox: Inbox,
     mailboxes: Mailboxes,
     listeners: Vec<UdpSocket>,
+    flow: Option<(FlowInbox, FlowMailboxes)>,
 }
 
 /// Starts one worker for each row of `listeners`.
@@ -104,12 +118,14 @@ pub(super) fn spawn(plan: &Plan, listeners: Vec<Vec<UdpSocket>>) -> io::Result<W
         .map(|ready| mailbox(ready.waker.clone()))
         .unzip();
     let mailboxes = Mailboxes::new(mailboxes);
+    let (flow, mut flow_inboxes, flow_threads) = flow_mail(plan, &stands);
     for ((start, inbox), listeners) in starts.into_iter().zip(inboxes).zip(listeners) {
         start
             .send(Go {
                 inbox,
                 mailboxes: mailboxes.clone(),
                 listeners,
+                flow: flow_inboxes.next().zip(flow.clone()),
             })
             .map_err(|_| gone())?;
     }
@@ -120,7 +136,42 @@ pub(super) fn spawn(plan: &Plan, listeners: Vec<Vec<UdpSocket>>) -> io::Result<W
         ended,
         description: first.description,
         budget: first.budget,
+        flow,
+        flow_threads,
     })
+}
+
+/// Makes the inboxes of the flow relay's shards: those of workers, and those of threads behind them.
+#[expect(
+    clippy::type_complexity,
+    reason = "three parts of one answer, taken apart at once"
+)]
+fn flow_mail(
+    plan: &Plan,
+    workers: &[Ready],
+) -> (
+    Option<FlowMailboxes>,
+    std::vec::IntoIter<FlowInbox>,
+    Vec<(FlowInbox, Arc<Notify>)>,
+) {
+    let Some(flow) = &plan.flow else {
+        return (None, Vec::new().into_iter(), Vec::new());
+    };
+    let bells: Vec<_> = (0..flow.threads).map(|_| Arc::new(Notify::new())).collect();
+    let of_workers = workers
+        .iter()
+        .map(|ready| Wake::Worker(ready.waker.clone()));
+    let of_threads = bells.iter().cloned().map(Wake::Thread);
+    let (mailboxes, mut inboxes) = FlowMailboxes::new(of_workers.chain(of_threads));
+    let threads = inboxes.split_off(workers.len());
+    if !plan.flow_udp {
+        inboxes.clear();
+    }
+    (
+        Some(mailboxes),
+        inboxes.into_iter(),
+        threads.into_iter().zip(bells).collect(),
+    )
 }
 
 /// A worker's whole life, on its own thread.
@@ -151,6 +202,7 @@ fn live<E: Engine>(
         inbox,
         mailboxes,
         listeners,
+        flow,
     } = go.recv().map_err(gone)?;
     let server = Server::new(
         engine.now(),
@@ -159,7 +211,8 @@ fn live<E: Engine>(
         Arc::clone(&plan.registry),
         rand::random(),
     );
-    Worker::new(
+    let now = engine.now();
+    let mut worker = Worker::new(
         id,
         engine,
         server,
@@ -168,7 +221,12 @@ fn live<E: Engine>(
         Arc::clone(&plan.held),
         listeners,
     )?
-    .run()
+    .with_peers(plan.peers.clone());
+    if let Some((flow_plan, (inbox, shards))) = plan.flow.as_ref().zip(flow) {
+        let relay = relay_of(flow_plan, now, shard_of(id));
+        worker = worker.with_flow(WorkerFlow::new(relay, inbox, shards));
+    }
+    worker.run()
 }
 
 /// What a worker's memory is for: its back end's, and the machine's fixed part.

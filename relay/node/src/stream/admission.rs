@@ -8,7 +8,7 @@ use super::counters::CutReason;
 
 /// The open connections of the node.
 #[derive(Debug, Default)]
-pub(super) struct Admission(Mutex<Open>);
+pub(crate) struct Admission(Mutex<Open>);
 
 #[derive(Debug, Default)]
 struct Open {
@@ -19,7 +19,7 @@ struct Open {
 
 /// A connection's place; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     admission: Arc<Admission>,
     /// The prefix that it counts for, once it is known who the client is.
     prefix: Option<IpAddr>,
@@ -28,7 +28,7 @@ pub(super) struct Place {
 
 impl Admission {
     /// Takes a place, unless the node is full.
-    pub(super) fn admit(self: &Arc<Self>, connections_max: u32) -> Result<Place, CutReason> {
+    pub(crate) fn admit(self: &Arc<Self>, connections_max: u32) -> Result<Place, CutReason> {
         let mut open = self.lock();
         if open.ids.len() >= connections_max as usize {
             return Err(CutReason::NodeFull);
@@ -53,7 +53,7 @@ impl Admission {
 
 impl Place {
     /// Counts for a client's prefix from now on, unless that is full. A cap of 0 is none.
-    pub(super) fn claim(&mut self, client: IpAddr, per_prefix_max: u32) -> Result<(), CutReason> {
+    pub(crate) fn claim(&mut self, client: IpAddr, per_prefix_max: u32) -> Result<(), CutReason> {
         let prefix = prefix(client);
         let mut open = self.admission.lock();
         open.leave(self.prefix.take());

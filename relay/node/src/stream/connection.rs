@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use sterna_stun::framing;
+use sterna_stun::message::{Class, Method};
 use sterna_turn::{Client, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -24,8 +25,10 @@ use super::cork::Cork;
 use super::counters::{CutReason, Tally, add};
 use super::out::{Outgoing, queue};
 use super::patience::{Elapsed, within};
+use super::peer::Joined;
 use super::proxy::{self, Failure, Header};
-use super::{Protocols, StreamConfig, StreamLimits, StreamSink};
+use super::{Bound, Protocols, StreamConfig, StreamLimits, StreamSink};
+use crate::tls::acme::ACME_TLS;
 
 /// What one read takes at most.
 const READ_BYTES: usize = 16 * 1024;
@@ -117,6 +120,11 @@ impl<S: StreamSink> Context<S> {
                 match within(&mut self.config, handshake_s, Instant::now(), handshake).await {
                     Err(Elapsed) => Err(End::Cut(CutReason::HandshakeTimeout)),
                     Ok(Err(_)) => Err(End::Cut(CutReason::HandshakeFailed)),
+                    // RFC 8737 §3: nothing follows the handshake of an ACME authority.
+                    Ok(Ok(mut socket)) if socket.get_ref().1.alpn_protocol() == Some(ACME_TLS) => {
+                        let _ = timeout(FAREWELL, socket.shutdown()).await;
+                        Err(End::Closed)
+                    }
                     Ok(Ok(socket)) => Ok(Entered::Tls(Box::new(socket))),
                 }
             }
@@ -147,12 +155,14 @@ impl<S: StreamSink> Context<S> {
             .map_err(End::Cut)
     }
 
-    async fn relay(&mut self, socket: impl AsyncRead + AsyncWrite, client: Client) -> End {
+    async fn relay(&mut self, socket: impl AsyncRead + AsyncWrite + Unpin, client: Client) -> End {
         let (out, outgoing) = queue(&self.budget);
         if self.sink.opened(client, out).await.is_err() {
             return End::NodeGone;
         }
         let (mut reader, mut writer) = tokio::io::split(socket);
+        let mut pending = BytesMut::new();
+        let mut joined = None;
         let end = {
             let mut writing = pin!(write(
                 &mut writer,
@@ -163,6 +173,7 @@ impl<S: StreamSink> Context<S> {
             ));
             let reading = read(
                 &mut reader,
+                &mut pending,
                 client,
                 &*self.sink,
                 &outgoing,
@@ -171,7 +182,13 @@ impl<S: StreamSink> Context<S> {
             );
             let (end, written) = tokio::select! {
                 end = &mut writing => (end, true),
-                end = reading => (end, false),
+                read = reading => match read {
+                    Ok(connection) => {
+                        joined = Some(connection);
+                        (End::Closed, false)
+                    }
+                    Err(end) => (end, false),
+                },
                 _ = self.closing.wait_for(|closing| *closing) => {
                     outgoing.close();
                     (End::Closed, false)
@@ -187,6 +204,15 @@ impl<S: StreamSink> Context<S> {
             }
             end
         };
+        if let Some(joined) = joined {
+            let client = reader.unsplit(writer);
+            tokio::select! {
+                // In a box of its own, since few connections come so far.
+                () = Box::pin(joined.splice(client, pending)) => {}
+                _ = self.closing.wait_for(|closing| *closing) => {}
+            }
+            return end;
+        }
         let _ = timeout(FAREWELL, writer.shutdown()).await;
         end
     }
@@ -204,16 +230,17 @@ fn stall_s(limits: &StreamLimits) -> u32 {
     limits.write_stall_s
 }
 
-/// Hands over whole frames until the client closes or breaks a rule.
+/// Hands over whole frames until the client closes or breaks a rule, or until its connection is
+/// joined with a peer's.
 async fn read<S: StreamSink>(
     reader: &mut (impl AsyncRead + Unpin),
+    pending: &mut BytesMut,
     client: Client,
     sink: &S,
     outgoing: &Outgoing,
     mut config: watch::Receiver<StreamConfig>,
     tally: &Tally,
-) -> End {
-    let mut pending = BytesMut::new();
+) -> Result<Box<Joined>, End> {
     let mut idle_since = Instant::now();
     let mut any_frame = false;
     loop {
@@ -228,18 +255,25 @@ async fn read<S: StreamSink>(
                     .first()
                     .is_some_and(|byte| *byte > FIRST_STUN_BYTE_MAX)
             {
-                return End::Cut(CutReason::Garbage);
+                return Err(End::Cut(CutReason::Garbage));
             }
-            let frame = match framing::next_frame(&pending) {
-                Ok(Some(len)) if len <= pending.len() => take_frame(&mut pending, len),
+            let frame = match framing::next_frame(pending) {
+                Ok(Some(len)) if len <= pending.len() => take_frame(pending, len),
                 Ok(_) => break,
-                Err(_) => return End::Cut(CutReason::Garbage),
+                Err(_) => return Err(End::Cut(CutReason::Garbage)),
             };
             any_frame = true;
             counted.frames += 1;
             counted.bytes += frame.len() as u64;
-            if sink.frame(client, frame).await.is_err() {
-                return End::NodeGone;
+            if is_connection_bind(&frame) {
+                match sink.bind(client, frame).await {
+                    Ok(Bound::No) => {}
+                    Ok(Bound::Joined(connection)) => return Ok(connection),
+                    Ok(Bound::Gone) => return Err(End::Closed),
+                    Err(_) => return Err(End::NodeGone),
+                }
+            } else if sink.frame(client, frame).await.is_err() {
+                return Err(End::NodeGone);
             }
             if counted.frames.is_multiple_of(FRAMES_PER_TURN as u64) {
                 tokio::task::yield_now().await;
@@ -249,12 +283,18 @@ async fn read<S: StreamSink>(
             idle_since = Instant::now();
         }
         drop(counted);
-        match read_more(reader, &mut pending, &mut idle_since, &mut config, outgoing).await {
-            Ok(0) => return End::Closed,
+        match read_more(reader, pending, &mut idle_since, &mut config, outgoing).await {
+            Ok(0) => return Err(End::Closed),
             Ok(_) => {}
-            Err(end) => return end,
+            Err(end) => return Err(end),
         }
     }
+}
+
+/// Tells whether what follows a frame may be no frames any more (RFC 6062 §5.4).
+fn is_connection_bind(frame: &[u8]) -> bool {
+    let type_ = Class::Request.message_type(Method::CONNECTION_BIND);
+    frame.starts_with(&type_.to_be_bytes())
 }
 
 /// Reads once. With an allocation a connection may be idle as long as that lives; without one, no

@@ -85,7 +85,8 @@ impl StreamListener {
     }
 }
 
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+/// Binds one address and listens; IPv6 alone where it is of that family.
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(addr),
         Type::STREAM.nonblocking(),
@@ -105,4 +106,24 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 pub(super) fn prepare(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
     SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn small_frames_are_not_held_back_and_little_waits_in_the_kernel() {
+        let listener =
+            StreamListener::bind("127.0.0.1:0".parse().unwrap(), Protocols::TcpAndTls).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener.socket).unwrap();
+        let _client = TcpStream::connect(addr).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        prepare(&accepted).unwrap();
+        assert!(accepted.nodelay().unwrap());
+        let unsent = SockRef::from(&accepted).tcp_notsent_lowat().unwrap();
+        assert_eq!(unsent, UNSENT_BYTES);
+    }
 }

@@ -26,11 +26,13 @@ mod frames;
 mod listener;
 mod out;
 mod patience;
-mod proxy;
+pub mod peer;
+pub(crate) mod proxy;
 mod streams;
 
-pub(crate) use admission::prefix;
+pub(crate) use admission::{Admission, Place, prefix};
 pub use counters::{CutReason, StreamCounters};
+pub(crate) use listener::listen;
 pub use listener::{BindError, Protocols, StreamListener};
 pub use out::StreamOut;
 pub use streams::Streams;
@@ -55,9 +57,30 @@ pub trait StreamSink: Send + Sync + 'static {
         frame: Bytes,
     ) -> impl Future<Output = Result<(), SinkClosed>> + Send;
 
+    /// A client has sent a ConnectionBind (RFC 6062 §5.4). What it sends behind it is not read
+    /// before the answer.
+    fn bind(
+        &self,
+        client: Client,
+        frame: Bytes,
+    ) -> impl Future<Output = Result<Bound, SinkClosed>> + Send {
+        async move { self.frame(client, frame).await.map(|()| Bound::No) }
+    }
+
     /// A client's connection has ended, and its allocation with it. The worker drops its
     /// [`StreamOut`].
     fn closed(&self, client: Client) -> impl Future<Output = ()> + Send;
+}
+
+/// What came of a ConnectionBind.
+#[derive(Debug)]
+pub enum Bound {
+    /// The request was refused, and the connection is what it was.
+    No,
+    /// The connection carries nothing but what this one carries from now on.
+    Joined(Box<peer::Joined>),
+    /// The connection that was bound has ended since.
+    Gone,
 }
 
 /// The workers are gone: the node stops.
@@ -97,10 +120,14 @@ pub struct StreamConfig {
 impl StreamConfig {
     /// Whether a connection from an address begins with a PROXY header.
     fn is_proxy(&self, addr: IpAddr) -> bool {
-        let addr = addr.to_canonical();
-        let mut prefixes = self.proxy_protocol_from.iter();
-        prefixes.any(|prefix| prefix.contains(&addr))
+        is_among(&self.proxy_protocol_from, addr)
     }
+}
+
+/// Whether an address is in one of these prefixes.
+pub(crate) fn is_among(prefixes: &[IpNet], addr: IpAddr) -> bool {
+    let addr = addr.to_canonical();
+    prefixes.iter().any(|prefix| prefix.contains(&addr))
 }
 
 impl From<StreamLimits> for StreamConfig {

@@ -29,7 +29,7 @@ const V2_LOCAL: u8 = 0x20;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Header {
+pub(crate) enum Header {
     /// The connection is another's.
     Proxied {
         client: SocketAddr,
@@ -41,11 +41,11 @@ pub(super) enum Header {
 
 /// The bytes are no header, or one that cannot be true.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct BadHeader;
+pub(crate) struct BadHeader;
 
 /// Why no header was read.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     Bad,
     /// The peer went away before its end.
     Closed,
@@ -60,7 +60,7 @@ enum Progress {
 }
 
 /// Reads a header and nothing behind it.
-pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<Header, Failure> {
+pub(crate) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<Header, Failure> {
     let mut bytes = Vec::with_capacity(V2_FIXED_BYTES);
     loop {
         let wanted = match progress(&bytes) {

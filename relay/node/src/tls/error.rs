@@ -74,6 +74,18 @@ pub enum TlsError {
         /// What the system says.
         source: io::Error,
     },
+    /// What ACME needs is not there.
+    #[error(transparent)]
+    Acme(#[from] super::AcmeError),
+    /// The listener of HTTP-01 cannot be had.
+    #[error("tls.acme.http_listen: TCP {addr} cannot be listened on: {source}; stop what holds it (`ss -ltnp sport = :{}` names it), \
+             grant CAP_NET_BIND_SERVICE for a port below 1024, or have port 80 forwarded to another one that is named there", addr.port())]
+    HttpListen {
+        /// The address.
+        addr: std::net::SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The self-signed certificate cannot be made.
     #[error("a self-signed certificate cannot be made: {0}; set tls.certificate and tls.key")]
     Generate(#[from] rcgen::Error),

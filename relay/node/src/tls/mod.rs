@@ -20,16 +20,20 @@ use tracing::{info, warn};
 
 use crate::config;
 
+pub(crate) mod acme;
 mod certificate;
 mod error;
+pub(crate) mod private_file;
 mod self_signed;
 mod watch;
 
+pub use acme::{AcmeCounters, AcmeError};
 pub use certificate::CertificateInfo;
 pub use error::TlsError;
 pub(crate) use watch::LOOK;
 pub use watch::Watch;
 
+use acme::Answers;
 use certificate::Identity;
 
 /// RFC 7443 §3: STUN and TURN name themselves in ALPN.
@@ -42,6 +46,7 @@ pub struct Certificates {
     current: Arc<Current>,
     /// Held while a certificate is read and replaced, so that the last word is the newest.
     source: Arc<Mutex<Source>>,
+    acme: Arc<acme::Tally>,
 }
 
 /// Where the certificate comes from.
@@ -53,9 +58,13 @@ struct Source {
     node_name: String,
 }
 
-/// The certificate that handshakes get from now on.
+/// What handshakes get from now on.
 #[derive(Debug)]
-struct Current(ArcSwap<Identity>);
+struct Current {
+    identity: ArcSwap<Identity>,
+    /// For an ACME authority that verifies a name.
+    answers: Arc<Answers>,
+}
 
 impl Certificates {
     /// Reads the configured certificate, or makes a self-signed one in the data directory when
@@ -70,19 +79,28 @@ impl Certificates {
             data_dir: data_dir.to_owned(),
             node_name: node_name.to_owned(),
         };
-        let identity = source.identity(&provider)?;
-        say(&identity.info);
-        let current = Arc::new(Current(ArcSwap::from_pointee(identity)));
+        let identity = source.first_identity(&provider)?;
+        source.say(&identity.info);
+        let current = Arc::new(Current {
+            identity: ArcSwap::from_pointee(identity),
+            answers: Arc::default(),
+        });
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .expect("invariant: the provider's suites cover both versions")
             .with_no_client_auth()
             .with_cert_resolver(Arc::<Current>::clone(&current));
         server.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+        if let Some(acme) = &tls.acme
+            && acme.challenge == config::AcmeChallenge::TlsAlpn01
+        {
+            server.alpn_protocols.push(acme::ACME_TLS.to_vec());
+        }
         Ok(Self {
             server: Arc::new(server),
             current,
             source: Arc::new(Mutex::new(source)),
+            acme: Arc::default(),
         })
     }
 
@@ -111,15 +129,18 @@ impl Certificates {
     fn replace(&self, source: &Source) -> Result<(), TlsError> {
         let identity = source.identity(self.server.crypto_provider())?;
         if identity.info != self.certificate() {
-            say(&identity.info);
+            source.say(&identity.info);
         }
-        self.current.0.store(Arc::new(identity));
+        self.current.identity.store(Arc::new(identity));
         Ok(())
     }
 
-    /// The configured files; none where the certificate is self-signed.
+    /// The files of certificate and key; none where the certificate is self-signed.
     fn files(&self) -> Option<(PathBuf, PathBuf)> {
         let source = self.source();
+        if let Some(obtained) = source.obtained() {
+            return Some((obtained.clone(), obtained));
+        }
         source.tls.certificate.clone().zip(source.tls.key.clone())
     }
 
@@ -133,9 +154,21 @@ impl Certificates {
         TlsAcceptor::from(Arc::clone(&self.server))
     }
 
+    /// TLS 1.3 with the same certificate, for one protocol; no early data, which could be replayed.
+    pub(crate) fn tls13(&self, alpn: &[u8]) -> Arc<ServerConfig> {
+        let mut server =
+            ServerConfig::builder_with_provider(Arc::clone(self.server.crypto_provider()))
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .expect("invariant: the provider's suites cover the version")
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::<Current>::clone(&self.current));
+        server.alpn_protocols = vec![alpn.to_vec()];
+        Arc::new(server)
+    }
+
     /// The server's own certificate, as clients are shown it now.
     pub fn leaf(&self) -> CertificateDer<'static> {
-        let identity = self.current.0.load();
+        let identity = self.current.identity.load();
         identity
             .key
             .cert
@@ -144,28 +177,56 @@ impl Certificates {
             .expect("invariant: an identity has a certificate")
     }
 
+    /// What an ACME authority gets that verifies a name.
+    fn answers(&self) -> Arc<Answers> {
+        Arc::clone(&self.current.answers)
+    }
+
+    /// What there is to say about certificates from an ACME authority.
+    pub fn acme(&self) -> AcmeCounters {
+        self.acme.read()
+    }
+
     /// What is served now.
     pub fn certificate(&self) -> CertificateInfo {
-        self.current.0.load().info.clone()
+        self.current.identity.load().info.clone()
     }
 }
 
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Certificates")
-            .field(&self.current.0.load().info)
+            .field(&self.current.identity.load().info)
             .finish()
     }
 }
 
 impl ResolvesServerCert for Current {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.load().key))
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if acme::is_authority(&hello) {
+            return self.answers.certificate(hello.server_name());
+        }
+        Some(Arc::clone(&self.identity.load().key))
     }
 }
 
 impl Source {
+    /// What a node starts with: a damaged certificate of the ACME authority is replaced by the next
+    /// one, and is no reason not to start.
+    fn first_identity(&self, provider: &CryptoProvider) -> Result<Identity, TlsError> {
+        self.identity(provider).or_else(|error| {
+            if self.tls.acme.is_none() {
+                return Err(error);
+            }
+            warn!(%error, "the certificate from the ACME authority cannot be used; another one is ordered");
+            self_signed::identity(&self.data_dir, &self.node_name, provider)
+        })
+    }
+
     fn identity(&self, provider: &CryptoProvider) -> Result<Identity, TlsError> {
+        if let Some(obtained) = self.obtained() {
+            return Identity::from_files(&obtained, &obtained, provider);
+        }
         match (&self.tls.certificate, &self.tls.key) {
             (Some(certificate), Some(key)) => Identity::from_files(certificate, key, provider),
             (None, None) => self_signed::identity(&self.data_dir, &self.node_name, provider),
@@ -173,17 +234,25 @@ impl Source {
             (None, Some(_)) => Err(TlsError::NoCertificate),
         }
     }
-}
 
-fn say(certificate: &CertificateInfo) {
-    let sha256 = &certificate.sha256;
-    if certificate.self_signed {
-        info!(%sha256, "TLS serves a self-signed certificate, which browsers refuse; set tls.certificate and tls.key");
-    } else {
-        info!(%sha256, subject = %certificate.subject, expires = %certificate.expires(), "TLS serves the configured certificate");
+    /// The file of the certificate from an ACME authority, once there is one.
+    fn obtained(&self) -> Option<PathBuf> {
+        self.tls.acme.as_ref()?;
+        Some(acme::certificate_path(&self.data_dir)).filter(|path| path.exists())
     }
-    if let Some(warning) = certificate.warning(unix_s()) {
-        warn!(%sha256, "{warning}");
+
+    fn say(&self, certificate: &CertificateInfo) {
+        let sha256 = &certificate.sha256;
+        if !certificate.self_signed {
+            info!(%sha256, subject = %certificate.subject, expires = %certificate.expires(), "TLS serves the configured certificate");
+        } else if self.tls.acme.is_some() {
+            warn!(%sha256, "TLS serves a self-signed certificate, which clients refuse, until the ACME authority has issued one");
+        } else {
+            info!(%sha256, "TLS serves a self-signed certificate, which browsers refuse; set tls.certificate and tls.key, or tls.acme");
+        }
+        if let Some(warning) = certificate.warning(unix_s()) {
+            warn!(%sha256, "{warning}");
+        }
     }
 }
 
@@ -200,6 +269,9 @@ fn unix_s() -> i64 {
 /// # Errors
 /// What is wrong with the files, with the remedy.
 pub fn check(tls: &config::Tls) -> Result<Option<&'static str>, TlsError> {
+    if let Some(acme) = &tls.acme {
+        acme::check(acme)?;
+    }
     let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else {
         return Ok(None);
     };

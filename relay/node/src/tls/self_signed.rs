@@ -2,16 +2,13 @@
 //!
 //! Key and certificate lie in one file, so that no crash leaves one without the other.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, date_time_ymd};
 use rustls::crypto::CryptoProvider;
 
-use super::TlsError;
 use super::certificate::{Identity, chain, private_key, read};
+use super::{TlsError, private_file};
 
 /// Key and certificate, in the data directory.
 const FILE: &str = "self-signed.pem";
@@ -54,41 +51,11 @@ fn generate(node_name: &str) -> Result<String, TlsError> {
     Ok(format!("{}{}", key.serialize_pem(), certificate.pem()))
 }
 
-/// Writes the file whole or not at all, readable by its owner only. Whoever comes second keeps the
-/// first one's.
 fn store(data_dir: &Path, path: &Path, text: &str) -> Result<(), TlsError> {
     let unwritable = |path: &Path| {
         let path = path.to_owned();
         move |source| TlsError::Unwritable { path, source }
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data_dir)
-        .map_err(unwritable(data_dir))?;
-    let draft = draft_path(path);
-    let written = write(&draft, text).and_then(|()| match fs::hard_link(&draft, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        linked => linked,
-    });
-    let _ = fs::remove_file(&draft);
-    written.map_err(unwritable(path))
-}
-
-fn write(draft: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-fn draft_path(path: &Path) -> PathBuf {
-    path.with_extension(format!(
-        "{}.{:08x}",
-        std::process::id(),
-        rand::random::<u32>()
-    ))
+    private_file::make_dir(data_dir).map_err(unwritable(data_dir))?;
+    private_file::create(path, text.as_bytes()).map_err(unwritable(path))
 }

@@ -30,6 +30,7 @@ fn files(certificate: &str, key: &str) -> Files {
         config: config::Tls {
             certificate: Some(certificate_path),
             key: Some(key_path),
+            acme: None,
         },
     }
 }
@@ -114,6 +115,7 @@ fn files_that_hold_something_else_are_named() {
     let missing = config::Tls {
         certificate: Some("nowhere.pem".into()),
         key: Some("nowhere.pem".into()),
+        acme: None,
     };
     let said = load(&missing).unwrap_err().to_string();
     assert!(

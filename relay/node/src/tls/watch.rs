@@ -146,6 +146,7 @@ mod tests {
             let tls = config::Tls {
                 certificate: Some(dir.path().join("live/c.pem")),
                 key: Some(dir.path().join("live/k.pem")),
+                acme: None,
             };
             let certificates = Certificates::load(&tls, dir.path(), "test").unwrap();
             let watcher = Watcher::new(certificates);

@@ -405,3 +405,20 @@ async fn noise_is_cut_or_waited_for_and_never_handed_over_in_part() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn a_slow_writer_is_cut_when_no_frame_becomes_whole_however_often_a_byte_comes() {
+    let bench = Bench::new(StreamLimits {
+        unauthenticated_idle_s: 1,
+        ..LIMITS
+    });
+    let mut socket = bench.connect().await;
+    for byte in binding(1).into_iter().take(19) {
+        if socket.write_all(&[byte]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let _ = soon(socket.read_to_end(&mut Vec::new())).await;
+    eventually(|| bench.streams.counters().cut(CutReason::Idle) == 1).await;
+}

@@ -127,3 +127,54 @@ async fn a_new_certificate_serves_new_connections_and_leaves_the_old_ones_alone(
     soon(old.read_exact(&mut answer)).await.unwrap();
     assert_eq!(&answer, b"still here");
 }
+
+/// RFC 8737 §3: an authority gets an answer while an order is open, and never a stream of STUN.
+#[tokio::test]
+async fn an_acme_authority_that_nobody_asked_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let acme = config::Tls {
+        acme: Some(config::Acme {
+            domains: vec!["localhost".to_owned()],
+            ..config::Acme::default()
+        }),
+        ..config::Tls::default()
+    };
+    let tls = Certificates::load(&acme, dir.path(), "one").unwrap();
+    let mut bench = Bench::with(LIMITS, Protocols::TcpAndTls, 10, tls.acceptor());
+    let hello = |alpn| ClientHello {
+        alpn,
+        version: &TLS13,
+    };
+    assert!(
+        tls_connect(bench.addr, &hello(&[b"acme-tls/1"]))
+            .await
+            .is_err()
+    );
+    eventually(|| bench.streams.counters().cut(CutReason::HandshakeFailed) == 1).await;
+    // Whoever can speak STUN too is a client like any other.
+    let both = hello(&[b"acme-tls/1", b"stun.turn"]);
+    let socket = tls_connect(bench.addr, &both).await.unwrap();
+    assert_eq!(socket.get_ref().1.alpn_protocol(), Some(&b"stun.turn"[..]));
+    bench.opened().await;
+}
+
+#[tokio::test]
+async fn half_open_handshakes_count_for_the_caps_and_are_let_go_in_time() {
+    let bench = Bench::new(StreamLimits {
+        connections_max: 2,
+        handshake_s: 1,
+        ..LIMITS
+    });
+    let mut halves = [bench.connect().await, bench.connect().await];
+    for half in &mut halves {
+        half.write_all(&[22, 3, 1]).await.unwrap();
+    }
+    eventually(|| bench.streams.counters().open == 2).await;
+    let mut third = bench.connect().await;
+    let _ = soon(third.read_to_end(&mut Vec::new())).await;
+    assert_eq!(bench.streams.counters().cut(CutReason::NodeFull), 1);
+    // A byte now and then buys no time.
+    let _ = halves[0].write_all(&[1]).await;
+    eventually(|| bench.streams.counters().cut(CutReason::HandshakeTimeout) == 2).await;
+    eventually(|| bench.streams.counters().open == 0).await;
+}

@@ -2,6 +2,18 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// Tells whether no packet of this account may ever leave the node for `peer`.
+pub fn is_forbidden_to(account: &str, peer: SocketAddr) -> bool {
+    if account != "alice" {
+        return is_forbidden(peer);
+    }
+    match peer.ip().to_string().as_str() {
+        "8.8.4.4" | "2606:4700::2" => true,
+        ip if ip.starts_with("10.0.0.") => peer.port() == 0,
+        _ => is_forbidden(peer),
+    }
+}
+
 /// Tells whether no packet may ever leave the node for `peer`.
 pub fn is_forbidden(peer: SocketAddr) -> bool {
     if peer.port() < 1024 {

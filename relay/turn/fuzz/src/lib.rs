@@ -45,7 +45,10 @@ pub fn unauthenticated(bytes: &[u8]) {
                 packet.len()
             );
         }
-        assert!(node.ports.is_empty(), "a socket for a stranger");
+        assert!(
+            node.ports.is_empty() && node.listening.is_empty(),
+            "a socket for a stranger"
+        );
     }
     node.check_nothing_is_left();
 }
@@ -99,6 +102,7 @@ pub fn authenticated(bytes: &[u8]) {
             } => node.ask(client, method, attributes),
             Step::Send { client, attributes } => node.send(client, attributes),
             Step::Peer { port, peer, len } => node.peer_sends(port, peer, len),
+            Step::Tcp { act, peer } => node.tcp(act, peer),
             Step::Pass { seconds } => node.pass(Duration::from_secs(seconds)),
             Step::Close { client } => node.close(client),
             Step::Revoke { client } => node.revoke(client),

@@ -9,9 +9,9 @@ use std::{
 
 use sterna_stun::{
     attr::{
-        AttributeType, ChannelNumber, Data, EvenPort, Lifetime, Nonce, PasswordAlgorithm,
-        PasswordAlgorithms, Realm, RequestedTransport, ReservationToken, Username, XorPeerAddress,
-        XorRelayedAddress,
+        AttributeType, ChannelNumber, ConnectionId, Data, EvenPort, Icmp, Lifetime, MobilityTicket,
+        Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedTransport, ReservationToken,
+        Username, XorPeerAddress, XorRelayedAddress,
     },
     credentials::{long_term_key_md5, long_term_key_sha256},
     integrity::{KeyedSha1, KeyedSha256},
@@ -20,12 +20,12 @@ use sterna_stun::{
     writer::{Full, MessageWriter},
 };
 use sterna_turn::{
-    Client, Command, Discovery, DiscoverySocket, Epoch, Limits, Policy, PolicyConfig, PortError,
-    Registry, RelayPort, Revoke, Server, ServerConfig, Transport, Users, Verdict, WorkerId,
-    limits::REPLY_BYTES_MAX,
+    Client, Command, Discovery, DiscoverySocket, Epoch, Limits, NotConnected, PeerConnection,
+    Policy, PolicyConfig, PortError, Registry, RelayPort, Revoke, Rules, Server, ServerConfig,
+    Transport, UserRules, Users, Verdict, WorkerId, limits::REPLY_BYTES_MAX,
 };
 
-use super::forbidden::is_forbidden;
+use super::forbidden::is_forbidden_to;
 
 const REALM: &str = "sterna.test";
 const UNIX_S: u64 = 1_800_000_000;
@@ -79,11 +79,19 @@ pub struct Node {
     /// Open relay sockets: their worker and address.
     pub ports: BTreeMap<RelayPort, (usize, SocketAddr)>,
     held: BTreeSet<SocketAddr>,
+    /// TCP listeners: their worker and address.
+    pub listening: BTreeMap<RelayPort, (usize, SocketAddr)>,
+    /// Connections to peers: their listener, and whether a client has them.
+    peers: BTreeMap<PeerConnection, (RelayPort, bool)>,
+    /// The last id that a client was told.
+    connection_id: u32,
     next_port: u32,
     pub replies: Vec<(Client, Vec<u8>)>,
     nonces: [Option<(u64, Vec<u8>)>; 4],
     macs: [(KeyedSha1, KeyedSha256); 2],
     token: [u8; 8],
+    /// The newest ticket of each user, and the one before it.
+    tickets: [(Vec<u8>, Vec<u8>); 2],
     transactions: u64,
     denied: bool,
 }
@@ -95,35 +103,32 @@ impl Node {
         let listeners: Vec<SocketAddr> = ["198.51.100.1:3478", "[2620:5::1]:3478"]
             .map(|addr| addr.parse().expect("ok"))
             .into();
+        let nonce_keys = NonceKeys::new(NonceKey::new(1, &[7; 32]), None);
+        let epoch = Epoch {
+            instant: now,
+            unix_s: UNIX_S,
+        };
         let config = ServerConfig {
-            realm: REALM.into(),
             software: "Sterna".into(),
             discovery: discovery(),
-            relay_addresses: Vec::new(),
-            external_addresses: Vec::new(),
             relay_ports: 50_000..=50_009,
-            lifetime_max_s: 3600,
             session_max_s: 7200,
+            tcp_allocations: true,
             users: Arc::new(Users::new(REALM, [("alice", "a"), ("bob", "b")])),
             secrets: vec!["secret".into()],
-            password_algorithms: true,
-            open_relay: false,
-            rfc5766_channels: false,
-            nonce_keys: NonceKeys::new(NonceKey::new(1, &[7; 32]), None),
-            epoch: Epoch {
-                instant: now,
-                unix_s: UNIX_S,
-            },
-            policy: Arc::new(policy(&listeners, false)),
+            policy: Arc::new(policy(&listeners, false, false)),
+            rules: rules(&listeners, false),
             limits: Limits {
                 permissions_per_allocation_max: 5,
                 channels_per_allocation_max: 3,
                 allocations_per_user_max: 3,
                 unauthenticated_replies_per_prefix_per_s: 0,
                 failed_credentials_per_client_per_s: 0,
+                tcp_peer_connections_per_allocation_max: 2,
                 ..Limits::default()
             },
             listeners,
+            ..ServerConfig::new(REALM, nonce_keys, epoch)
         };
         let registry = Arc::new(Registry::new());
         let server = |worker: u8| {
@@ -137,6 +142,9 @@ impl Node {
             start: now,
             ports: BTreeMap::new(),
             held: BTreeSet::new(),
+            listening: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            connection_id: 0,
             next_port: 0,
             replies: Vec::new(),
             nonces: Default::default(),
@@ -148,6 +156,7 @@ impl Node {
                 )
             }),
             token: [0; 8],
+            tickets: Default::default(),
             transactions: 0,
             denied: false,
             config,
@@ -180,27 +189,53 @@ impl Node {
 
     /// Hands a client's packet to its worker.
     pub fn receive(&mut self, client: u8, packet: &[u8]) -> Verdict {
-        let worker = worker_of(client);
-        let from = self.client(client);
+        self.receive_from(self.client(client), worker_of(client), packet)
+    }
+
+    fn receive_from(&mut self, from: Client, worker: usize, packet: &[u8]) -> Verdict {
         let verdict = self.servers[worker].handle_client(self.now, from, packet);
+        self.settle(worker);
+        let Verdict::ToOwner {
+            worker,
+            client,
+            lease,
+        } = verdict
+        else {
+            return verdict;
+        };
+        let worker = usize::from(worker.0);
+        let verdict = self.servers[worker].handle_moved(self.now, client, packet, lease);
         self.settle(worker);
         verdict
     }
 
     /// Signs a request with attributes from the script, and sends it.
     pub fn ask(&mut self, client: u8, method: u8, attributes: &[u8]) {
-        let method = [
-            Method::ALLOCATE,
-            Method::REFRESH,
-            Method::CREATE_PERMISSION,
-            Method::CHANNEL_BIND,
-        ][usize::from(method) % 4];
+        let method = match method {
+            32..48 => Method::CONNECT,
+            48.. => Method::CONNECTION_BIND,
+            _ => [
+                Method::ALLOCATE,
+                Method::REFRESH,
+                Method::CREATE_PERMISSION,
+                Method::CHANNEL_BIND,
+            ][usize::from(method) % 4],
+        };
+        // A data connection is another one, and may be another worker's, of the same address.
+        let mut from = self.client(client);
+        if method == Method::CONNECTION_BIND && client % 2 == 1 {
+            from.transport = Transport::Tcp;
+            from.route = 100 + u32::from(client);
+        }
         let nonce = self.nonce(client);
         let user = usize::from(client) % 2;
         let ((by_sha1, by_sha256), name) = (self.macs[user].clone(), ["alice", "bob"][user]);
         // Each user has a client that chooses SHA-256 and one that knows no choice.
         let chooses = worker_of(client) == 1;
         let packet = self.message(Class::Request, method, |node, writer| {
+            if method == Method::CONNECTION_BIND {
+                writer.attr(&ConnectionId(node.connection_id))?;
+            }
             node.attributes(writer, attributes)?;
             writer.attr(&Username(name))?;
             writer.attr(&Realm(REALM))?;
@@ -213,11 +248,11 @@ impl Node {
                 writer.integrity_sha1(&by_sha1)
             }
         });
-        let verdict = self.receive(client, &packet);
+        let verdict = self.receive_from(from, worker_of(client), &packet);
         assert_eq!(verdict, Verdict::Handled, "a signed request is answered");
         assert_eq!(self.replies.len(), 1, "once");
         let (to, reply) = self.replies.pop().expect("counted");
-        assert_eq!(to, self.client(client));
+        assert_eq!(to, from);
         let answer = Message::parse(&reply).expect("well formed");
         let signed = if chooses {
             by_sha256.verify(&answer)
@@ -231,10 +266,54 @@ impl Node {
         if let Ok(Some(ReservationToken(token))) = answer.find() {
             self.token = token;
         }
-        if let Ok(Some(XorRelayedAddress(relayed))) = answer.find() {
-            let open = |(_, addr): &(usize, SocketAddr)| *addr == relayed;
-            assert!(self.ports.values().any(open), "told what is open");
+        if let Ok(Some(MobilityTicket(ticket))) = answer.find() {
+            let used = std::mem::replace(&mut self.tickets[user].0, ticket.to_vec());
+            self.tickets[user].1 = used;
         }
+        for relayed in answer.find_all::<XorRelayedAddress>() {
+            let XorRelayedAddress(relayed) = relayed.expect("well formed");
+            let open = |(_, addr): &(usize, SocketAddr)| *addr == relayed;
+            let mut all = self.ports.values().chain(self.listening.values());
+            assert!(all.any(open), "told what is open");
+        }
+        if let Ok(Some(ConnectionId(id))) = answer.find() {
+            self.connection_id = id;
+        }
+    }
+
+    /// A peer connects, or a connection to one ends.
+    pub fn tcp(&mut self, act: u8, peer: u8) {
+        if act.is_multiple_of(2) {
+            let listening = self.listening.iter();
+            let Some((&port, &(worker, _))) = listening.cycle().nth(usize::from(act / 2)) else {
+                return;
+            };
+            let connection = self.connection(port);
+            self.servers[worker].handle_peer_connection(self.now, port, peer_at(peer), connection);
+            self.settle(worker);
+            if let Some((_, indication)) = self.replies.last()
+                && let Ok(message) = Message::parse(indication)
+                && let Ok(Some(ConnectionId(id))) = message.find()
+            {
+                self.connection_id = id;
+            }
+        } else if let Some((&connection, &(port, _))) = self
+            .peers
+            .iter()
+            .nth(usize::from(act / 2) % self.peers.len().max(1))
+        {
+            let (worker, _) = self.listening[&port];
+            self.peers.remove(&connection);
+            self.servers[worker].handle_connection_closed(self.now, connection);
+            self.settle(worker);
+        }
+    }
+
+    fn connection(&mut self, port: RelayPort) -> PeerConnection {
+        self.next_port += 1;
+        let connection = PeerConnection(self.next_port);
+        self.peers.insert(connection, (port, false));
+        connection
     }
 
     /// Sends a Send indication with attributes from the script.
@@ -257,6 +336,27 @@ impl Node {
         };
         let verdict = self.servers[worker].handle_peer(self.now, port, peer_at(peer), len);
         self.check(&verdict, len);
+        // And lets somebody say that what went there did not arrive.
+        let icmp = Icmp {
+            type_: peer & 0x7F,
+            code: u16::try_from(len & 0x1FF).expect("nine bits"),
+            data: [peer; 4],
+        };
+        let verdict = self.servers[worker].handle_icmp(self.now, port, peer_at(peer), icmp);
+        assert!(matches!(verdict, Verdict::Handled | Verdict::Drop(_)));
+        self.settle(worker);
+    }
+
+    /// Whose allocation has this relayed address.
+    fn account_of(&self, relayed: SocketAddr) -> String {
+        let mut living = self
+            .servers
+            .iter()
+            .flat_map(|server| server.allocations(self.now));
+        let view = living
+            .find(|view| view.relayed == relayed || view.relayed_second == Some(relayed))
+            .expect("what is open is somebody's");
+        view.account.to_string()
     }
 
     /// Checks that a verdict is one that may be acted on.
@@ -266,9 +366,20 @@ impl Node {
                 port,
                 peer,
                 payload,
+                ..
             } => {
-                assert!(self.ports.contains_key(port), "from a socket that is open");
-                assert!(!is_forbidden(*peer), "{peer} is forbidden");
+                let open = self.ports.get(port).map(|(_, relayed)| *relayed);
+                let relayed = open.expect("from a socket that is open");
+                assert_eq!(
+                    relayed.is_ipv4(),
+                    peer.is_ipv4(),
+                    "from the half of the peer's family"
+                );
+                let account = self.account_of(relayed);
+                assert!(
+                    !is_forbidden_to(&account, *peer),
+                    "{peer} is forbidden to {account}"
+                );
                 assert!(!self.denied, "{peer} is denied");
                 assert!(payload.end <= len);
             }
@@ -300,6 +411,7 @@ impl Node {
                 );
                 self.check(&verdict, len);
             }
+            Verdict::ToOwner { .. } => panic!("a packet goes in circles"),
             Verdict::Handled | Verdict::Drop(_) => {}
         }
     }
@@ -334,12 +446,14 @@ impl Node {
 
     pub fn deny(&mut self, all: bool) {
         self.denied = all;
-        self.config.policy = Arc::new(policy(&self.config.listeners, all));
+        self.config.policy = Arc::new(policy(&self.config.listeners, all, false));
+        self.config.rules = rules(&self.config.listeners, all);
         let config = Arc::new(self.config.clone());
         for worker in 0..self.servers.len() {
             self.servers[worker].reconfigure(self.now, Arc::clone(&config));
             self.settle(worker);
         }
+        assert!(!all || self.peers.is_empty(), "connected to whom is denied");
     }
 
     pub fn drain(&mut self, draining: bool) {
@@ -352,6 +466,7 @@ impl Node {
     pub fn check_nothing_is_left(&mut self) {
         self.pass(Duration::from_secs(10_000));
         assert!(self.ports.is_empty() && self.held.is_empty());
+        assert!(self.listening.is_empty() && self.peers.is_empty());
         assert_eq!(
             self.registry.usage(),
             sterna_turn::registry::Usage::default()
@@ -359,7 +474,7 @@ impl Node {
         assert!(
             self.servers
                 .iter()
-                .all(|server| server.poll_timeout().is_none())
+                .all(|server| server.poll_timeout().is_none() && server.moved_count() == 0)
         );
     }
 
@@ -436,6 +551,15 @@ impl Node {
                     &[argument, 0, 0, 0],
                 )?,
                 9 => writer.attr(&Data(&vec![0; usize::from(argument)]))?,
+                255 => {
+                    let (newest, used) = &self.tickets[usize::from(argument >> 2) % 2];
+                    let ticket: &[u8] = match argument % 4 {
+                        0 => b"",
+                        1 | 2 => newest,
+                        _ => used,
+                    };
+                    writer.attr(&MobilityTicket(ticket))?;
+                }
                 _ => {
                     let len = usize::from(argument % 32).min(rest.len());
                     let type_ = AttributeType(u16::from(*kind) - 10);
@@ -487,9 +611,56 @@ impl Node {
                     let port = self.open(worker, addr);
                     self.servers[worker].handle_port(self.now, token, Ok(port));
                 }
+                Command::ListenRelay { token, addr, .. } => {
+                    let result = if addr.port() == 50_003 {
+                        Err(PortError::InUse)
+                    } else {
+                        let port = self.open(worker, addr);
+                        self.ports.remove(&port);
+                        self.listening.insert(port, (worker, addr));
+                        Ok(port)
+                    };
+                    self.servers[worker].handle_port(self.now, token, result);
+                }
+                Command::CloseListener { port } => {
+                    assert!(self.listening.remove(&port).is_some());
+                    self.peers.retain(|_, (listener, _)| *listener != port);
+                }
+                Command::ConnectPeer { token, port, peer } => {
+                    let to_relay = self.listening.values().any(|(_, addr)| *addr == peer);
+                    let account = self.account_of(self.listening[&port].1);
+                    assert!(
+                        to_relay || !is_forbidden_to(&account, peer),
+                        "{peer} is forbidden to {account}"
+                    );
+                    assert!(!self.denied, "{peer} is denied");
+                    assert_eq!(self.listening[&port].0, worker);
+                    // One of the peers listens on every other port only.
+                    let result = if peer.port() % 2 == 0 {
+                        Ok(self.connection(port))
+                    } else {
+                        Err(NotConnected)
+                    };
+                    self.servers[worker].handle_connected(self.now, token, result);
+                }
+                Command::JoinConnections { client, connection } => {
+                    assert!(client.transport.is_stream());
+                    let (_, joined) = self.peers.get_mut(&connection).expect("lives");
+                    assert!(!std::mem::replace(joined, true), "joined twice");
+                }
+                Command::CloseConnection { connection } => {
+                    assert!(self.peers.remove(&connection).is_some(), "closed twice");
+                }
                 Command::DropHeldPort { addr } => assert!(self.held.remove(&addr)),
                 Command::ReleasePort { port } => assert!(self.ports.remove(&port).is_some()),
-                Command::CloseStream { client } => assert!(client.transport.is_stream()),
+                Command::CloseStream { client } | Command::Detach { client } => {
+                    assert!(client.transport.is_stream());
+                }
+                Command::TellClosed { worker, client } => {
+                    let worker = usize::from(worker.0);
+                    self.servers[worker].handle_stream_closed(self.now, client);
+                    self.settle(worker);
+                }
                 Command::Event(_) => {}
             }
         }
@@ -498,7 +669,10 @@ impl Node {
     fn open(&mut self, worker: usize, addr: SocketAddr) -> RelayPort {
         assert!(!self.held.contains(&addr));
         assert!(
-            self.ports.values().all(|(_, open)| *open != addr),
+            self.ports
+                .values()
+                .chain(self.listening.values())
+                .all(|(_, open)| *open != addr),
             "opened twice"
         );
         let port = RelayPort(self.next_port);
@@ -541,14 +715,26 @@ fn peer_at(place: u8) -> SocketAddr {
         .expect("an address")
 }
 
-fn policy(listeners: &[SocketAddr], deny_all: bool) -> Policy {
+/// Rules that only alice has: `forbidden.rs` says the same in another way.
+fn rules(listeners: &[SocketAddr], deny_all: bool) -> Arc<Rules> {
+    let alice = UserRules {
+        policy: Some(Arc::new(policy(listeners, deny_all, true))),
+        ..UserRules::default()
+    };
+    Arc::new(Rules::new([("alice", alice)]))
+}
+
+fn policy(listeners: &[SocketAddr], deny_all: bool, alice: bool) -> Policy {
+    let nets = |nets: [&str; 2]| nets.map(|net| net.parse().expect("a prefix"));
+    let own = |list| if alice { nets(list).into() } else { Vec::new() };
     let everything = ["0.0.0.0/0", "::/0"].map(|net| net.parse().expect("a prefix"));
     Policy::new(&PolicyConfig {
         deny: if deny_all {
             everything.into()
         } else {
-            Vec::new()
+            own(["8.8.4.4/32", "2606:4700::2/128"])
         },
+        allow: own(["10.0.0.0/24", "2002::/16"]),
         own_pairs: listeners.to_vec(),
         relay_addresses: listeners.iter().map(SocketAddr::ip).collect(),
         ..PolicyConfig::default()

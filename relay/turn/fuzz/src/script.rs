@@ -18,6 +18,8 @@ pub enum Step<'a> {
     Pass { seconds: u64 },
     /// A client's connection closes.
     Close { client: u8 },
+    /// A peer connects to a TCP listener, or a connection to one ends.
+    Tcp { act: u8, peer: u8 },
     /// The operator ends a user's sessions.
     Revoke { client: u8 },
     /// The operator denies everything, or no more than usual.
@@ -77,6 +79,10 @@ impl<'a> Script<'a> {
             },
             7 => Step::Drain {
                 draining: argument % 2 == 1,
+            },
+            15 => Step::Tcp {
+                act: argument,
+                peer: *data.first().unwrap_or(&0),
             },
             _ => Step::Request {
                 client,

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use sterna_stun::attr::{
-    ErrorCode, Lifetime, ReservationToken, XorMappedAddress, XorRelayedAddress,
+    AddressErrorCode, AddressFamily, ErrorCode, Lifetime, ReservationToken, XorMappedAddress,
+    XorRelayedAddress,
 };
-use sterna_stun::message::{Class, Message};
+use sterna_stun::message::{Class, Message, Method};
 
 use super::TurnClient;
 use super::auth;
@@ -13,6 +14,7 @@ use super::config::AllocateOptions;
 use super::data;
 use super::event::{Allocated, ClientError, EndReason, Event, Ignored, Received};
 use super::limits::STALE_NONCES_MAX;
+use super::mobility::Ticket;
 use super::request::Request;
 use super::transaction::Transaction;
 use super::upkeep::{Allocation, Upkeep};
@@ -24,7 +26,10 @@ impl TurnClient {
             return Received::Ignored(Ignored::Malformed);
         };
         match message.class() {
-            Class::Indication => data::receive_indication(&message, self.allocation.as_ref()),
+            Class::Indication if message.method() == Method::DATA => {
+                data::receive_indication(&message, self.allocation.as_ref())
+            }
+            Class::Indication => self.receive_attempt(&message),
             Class::Request => Received::Ignored(Ignored::Unexpected),
             Class::Success | Class::Error => self.handle_answer(now, &message),
         }
@@ -46,7 +51,12 @@ impl TurnClient {
         }
         let transaction = self.pending.swap_remove(index);
         match code {
-            None => self.succeeded(now, transaction.request, message),
+            None => {
+                if transaction.request.method() == Method::REFRESH {
+                    self.auth.granted(transaction.signed.as_ref());
+                }
+                self.succeeded(now, transaction.request, message);
+            }
             Some(code) => self.refused(now, transaction, code, message),
         }
         self.settle();
@@ -85,7 +95,10 @@ impl TurnClient {
         let done = match &request {
             Request::Binding => self.mapped(message),
             Request::Allocate(options) => self.allocated(now, *options, message),
-            Request::Refresh { lifetime } => self.refreshed(now, *lifetime, message),
+            Request::Refresh { lifetime, family } => {
+                self.refreshed(now, *lifetime, *family, message)
+            }
+            Request::Move { link, .. } => self.has_moved(now, *link, message),
             Request::CreatePermission { peers } => {
                 if let Some(allocation) = &mut self.allocation
                     && allocation.permissions.grant(now, peers)
@@ -102,6 +115,13 @@ impl TurnClient {
                     let (number, peer) = (*number, *peer);
                     self.events.push_back(Event::ChannelBound { number, peer });
                 }
+                Some(())
+            }
+            Request::Connect { peer } => self.connected(*peer, message),
+            Request::ConnectionBind { connection_id } => {
+                let connection_id = *connection_id;
+                self.events
+                    .push_back(Event::ConnectionBound { connection_id });
                 Some(())
             }
         };
@@ -122,16 +142,31 @@ impl TurnClient {
         options: AllocateOptions,
         message: &Message<'_>,
     ) -> Option<()> {
-        let XorRelayedAddress(relayed) = message.find().ok()??;
+        let mut relayed = message.find_all::<XorRelayedAddress>();
+        let XorRelayedAddress(first) = relayed.next()?.ok()?;
+        let second = relayed.next().transpose().ok()?;
+        let second = second.map(|XorRelayedAddress(second)| second);
+        // RFC 8656 §7.3: one of each family, or one.
+        if second.is_some_and(|second| second.is_ipv4() == first.is_ipv4()) {
+            return None;
+        }
+        let refused = message.find::<AddressErrorCode<'_>>().ok()?;
         let XorMappedAddress(mapped) = message.find().ok()??;
         let lifetime = find_lifetime(message)?;
         let token = message.find::<ReservationToken>().ok()?;
-        self.allocation = Some(Allocation::new(now, relayed, options, lifetime));
+        let mut allocation = Allocation::new(now, first, second, options, lifetime);
+        // RFC 8016 §3.1.3: stored until it is needed.
+        allocation.ticket = Ticket::of(message).filter(|_| options.mobile);
+        let is_mobile = allocation.ticket.is_some();
+        self.allocation = Some(allocation);
         self.events.push_back(Event::Allocated(Allocated {
-            relayed,
+            relayed: first,
+            relayed_second: second,
+            refused: refused.map(|refused| (refused.family, refused.code)),
             mapped,
             lifetime,
             reservation_token: token.map(|ReservationToken(token)| token),
+            is_mobile,
         }));
         Some(())
     }
@@ -140,10 +175,11 @@ impl TurnClient {
         &mut self,
         now: Instant,
         asked: Option<Duration>,
+        family: Option<AddressFamily>,
         message: &Message<'_>,
     ) -> Option<()> {
         if asked == Some(Duration::ZERO) {
-            self.end(EndReason::Released);
+            self.released(family);
             return Some(());
         }
         let lifetime = find_lifetime(message)?;
@@ -152,6 +188,16 @@ impl TurnClient {
             self.events.push_back(Event::Refreshed { lifetime });
         }
         Some(())
+    }
+
+    /// What was to be given back is gone: one half, if that was asked and there is another one.
+    fn released(&mut self, family: Option<AddressFamily>) {
+        let allocation = self.allocation.as_mut();
+        let half = allocation.and_then(|allocation| allocation.split_off(family?));
+        match half {
+            Some(relayed) => self.events.push_back(Event::HalfEnded { relayed }),
+            None => self.end(EndReason::Released),
+        }
     }
 
     fn refused(
@@ -167,8 +213,30 @@ impl TurnClient {
             stale_nonces,
             ..
         } = transaction;
+        // Whoever can be asked for credentials follows nobody who has not shown that he knows them.
+        let is_sure = signed.is_some() || !self.auth.has_credentials();
+        if let (300, true, Request::Allocate(options)) = (code, is_sure, &request) {
+            self.redirected(now, *options, message);
+            return;
+        }
+        if let (405, Request::Allocate(options)) = (code, &request)
+            && options.mobile
+        {
+            // RFC 8016 §3.1.4: not again with MOBILITY-TICKET.
+            let plain = Request::Allocate(AllocateOptions {
+                mobile: false,
+                ..*options
+            });
+            if let Err(error) = self.send(now, plain, stale_nonces) {
+                self.fail(now, request, error);
+            }
+            return;
+        }
         let again = match code {
             // RFC 8489 §9.2.5: a 401 to a request that carried these credentials ends the attempt.
+            401 if stale_nonces < STALE_NONCES_MAX && self.auth.has_moved_on(signed.as_deref()) => {
+                Ok(stale_nonces + 1)
+            }
             401 if signed.is_some() => Err(ClientError::Unauthorized),
             401 => self.auth.adopt(message).map(|()| stale_nonces),
             438 if stale_nonces >= STALE_NONCES_MAX => Err(ClientError::StaleNonces),
@@ -183,13 +251,31 @@ impl TurnClient {
 
     /// Draws the consequences of a request that came to nothing, and reports it.
     pub(super) fn fail(&mut self, now: Instant, request: Request, error: ClientError) {
-        let is_allocate = matches!(request, Request::Allocate(_) | Request::Binding);
+        if matches!(request, Request::Move { .. }) {
+            self.has_not_moved(now, request, error);
+            return;
+        }
+        let is_allocate = matches!(
+            request,
+            Request::Allocate(_) | Request::Binding | Request::ConnectionBind { .. }
+        );
         let is_release = matches!(
             request,
             Request::Refresh {
-                lifetime: Some(Duration::ZERO)
+                lifetime: Some(Duration::ZERO),
+                family: None,
             }
         );
+        if let Request::Refresh {
+            lifetime: Some(Duration::ZERO),
+            family: family @ Some(_),
+        } = request
+            && error == ClientError::Refused(443)
+        {
+            // The half was given back by a request whose answer was lost.
+            self.released(family);
+            return;
+        }
         let is_lost = error == ClientError::Refused(437) && !is_allocate;
         if let Some(allocation) = &mut self.allocation {
             abandon(now, allocation, &request, error == ClientError::TimedOut);
@@ -216,14 +302,27 @@ impl TurnClient {
 
 /// What becomes of the item that the failed request was to keep: one that was not answered is asked
 /// for again, one that was refused is over.
-fn abandon(now: Instant, allocation: &mut Allocation, request: &Request, timed_out: bool) {
+pub(super) fn abandon(
+    now: Instant,
+    allocation: &mut Allocation,
+    request: &Request,
+    timed_out: bool,
+) {
     let upkeep = if timed_out {
         Upkeep::unanswered(now)
     } else {
         Upkeep::Over
     };
     match request {
-        Request::Binding | Request::Allocate(_) => {}
+        Request::Binding
+        | Request::Allocate(_)
+        | Request::Move { .. }
+        | Request::Connect { .. }
+        | Request::ConnectionBind { .. } => {}
+        // The other half is there, and so is this one as far as anybody knows.
+        Request::Refresh {
+            family: Some(_), ..
+        } => {}
         Request::Refresh { .. } => allocation.upkeep = upkeep,
         Request::CreatePermission { peers } if timed_out => {
             if let Some(set) = allocation.permissions.find(peers) {
@@ -238,7 +337,7 @@ fn abandon(now: Instant, allocation: &mut Allocation, request: &Request, timed_o
     }
 }
 
-fn find_lifetime(message: &Message<'_>) -> Option<Duration> {
+pub(super) fn find_lifetime(message: &Message<'_>) -> Option<Duration> {
     let Lifetime(seconds) = message.find().ok()??;
     Some(Duration::from_secs(u64::from(seconds)))
 }

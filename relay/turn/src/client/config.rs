@@ -1,8 +1,10 @@
 //! What a client is told at its start.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sterna_stun::attr::AddressFamily;
+use sterna_stun::integrity::Key;
 
 /// What carries the client's packets: it decides about retransmission and about padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,25 @@ impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials")
             .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an authorisation server gives to a client, to be used in place of a password (RFC 7635 §3).
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessGrant {
+    /// The name of the key that sealed the token: USERNAME.
+    pub kid: String,
+    /// The token: ACCESS-TOKEN in Allocate and Refresh, and nothing that the client could read.
+    pub token: Vec<u8>,
+    /// The session key, with which requests and answers are signed.
+    pub key: Key,
+}
+
+impl std::fmt::Debug for AccessGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccessGrant")
+            .field("kid", &self.kid)
             .finish_non_exhaustive()
     }
 }
@@ -61,8 +82,12 @@ impl Default for Timers {
 pub struct ClientConfig {
     /// What carries the packets.
     pub link: Link,
+    /// The server, where the owner says it: redirections back to it are then told from others.
+    pub server: Option<SocketAddr>,
     /// How to authenticate; without it, only a Binding will be answered by a careful server.
     pub credentials: Option<Credentials>,
+    /// An access token, which goes before `credentials`.
+    pub grant: Option<AccessGrant>,
     /// When to repeat and when to give up.
     pub timers: Timers,
 }
@@ -73,7 +98,9 @@ impl ClientConfig {
     pub fn new(link: Link, credentials: Option<Credentials>) -> Self {
         Self {
             link,
+            server: None,
             credentials,
+            grant: None,
             timers: Timers::default(),
         }
     }
@@ -82,14 +109,42 @@ impl ClientConfig {
 /// What an Allocate asks for beyond a relayed UDP address of the server's choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AllocateOptions {
-    /// Family of the relayed address; `None` leaves REQUESTED-ADDRESS-FAMILY out, which means IPv4.
-    pub family: Option<AddressFamily>,
+    /// Whether datagrams or connections are relayed.
+    pub relayed: Relayed,
+    /// Family of the relayed address, or both.
+    pub family: FamilyWish,
     /// Lifetime to ask for; `None` leaves it to the server.
     pub lifetime: Option<Duration>,
     /// Which port to ask for.
     pub port: PortWish,
+    /// Whether to ask for a ticket to move with (RFC 8016). A server that forbids it (405) is asked
+    /// again without.
+    pub mobile: bool,
     /// Whether the server shall set the Don't Fragment bit on request.
     pub dont_fragment: bool,
+}
+
+/// What an Allocate wants to be relayed (REQUESTED-TRANSPORT).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Relayed {
+    /// Datagrams.
+    #[default]
+    Udp,
+    /// TCP connections (RFC 6062): over [`Link::Stream`] only, without wishes for ports and
+    /// fragmentation.
+    Tcp,
+}
+
+/// What an Allocate says about the family of the relayed address (RFC 8656 §7.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FamilyWish {
+    /// Nothing, which means IPv4.
+    #[default]
+    Any,
+    /// One of this family (REQUESTED-ADDRESS-FAMILY).
+    Only(AddressFamily),
+    /// One of each (ADDITIONAL-ADDRESS-FAMILY): a dual allocation, or what the server has of it.
+    Both,
 }
 
 /// What an Allocate says about the relayed port.
@@ -98,9 +153,10 @@ pub enum PortWish {
     /// Nothing.
     #[default]
     Any,
-    /// An even port (EVEN-PORT, R=0).
+    /// An even port (EVEN-PORT, R=0), of a dual allocation two.
     Even,
-    /// An even port, and the next one held for a second allocation (EVEN-PORT, R=1).
+    /// An even port, and the next one held for a second allocation (EVEN-PORT, R=1). Not for
+    /// [`FamilyWish::Both`].
     EvenAndNext,
     /// The port that an earlier allocation had held (RESERVATION-TOKEN).
     Reserved([u8; 8]),

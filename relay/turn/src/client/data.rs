@@ -12,8 +12,8 @@ use super::config::Link;
 use super::event::{Carrier, ClientError, Ignored, Received};
 use super::upkeep::Allocation;
 
-/// Longest prefix: that of a Send indication to an IPv6 peer.
-const PREFIX_BYTES_MAX: usize = data_indication::HEADER_BYTES_MAX;
+/// Longest prefix: that of a Send indication to an IPv6 peer, with DONT-FRAGMENT.
+const PREFIX_BYTES_MAX: usize = data_indication::WHOLE_HEADER_BYTES_MAX;
 
 /// What stands before a payload, and how many zero bytes stand after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +54,21 @@ pub(super) fn channel_prefix(number: u16, len: usize, link: Link) -> Result<Pref
     })
 }
 
-/// Prefix of a Send indication whose DATA comes last. Constant time, no allocation.
+/// Prefix of a Send indication whose DATA comes last, with DONT-FRAGMENT for a `whole` one. Constant
+/// time, no allocation.
 pub(super) fn indication_prefix(
     id: TransactionId,
     peer: SocketAddr,
     len: usize,
+    whole: bool,
 ) -> Result<Prefix, ClientError> {
     let mut bytes = [0; PREFIX_BYTES_MAX];
-    let written = data_indication::send_header(id, peer, len, &mut bytes);
+    let written = if whole {
+        data_indication::whole_send_header(id, peer, len, &mut bytes)
+    } else {
+        let plain = bytes.first_chunk_mut();
+        plain.and_then(|plain| data_indication::send_header(id, peer, len, plain))
+    };
     Ok(Prefix {
         bytes,
         len: written.ok_or(ClientError::TooLong)?,
@@ -100,12 +107,14 @@ pub(super) fn receive_indication(
     if !allocation.is_some_and(|allocation| allocation.is_permitted(peer.ip())) {
         return Received::Ignored(Ignored::UnknownPeer);
     }
-    match indication.payload {
-        Some(payload) => Received::Data {
+    match (indication.payload, indication.icmp) {
+        // RFC 8656 §11.6: the application learns of it, with the peer that it is about.
+        (_, Some(icmp)) => Received::Icmp { peer, icmp },
+        (Some(payload), None) => Received::Data {
             peer,
             payload,
             carrier: Carrier::Indication,
         },
-        None => Received::Ignored(Ignored::Icmp),
+        (None, None) => Received::Ignored(Ignored::Malformed),
     }
 }

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Duration;
 
+use sterna_stun::attr::{AddressFamily, Icmp};
+
 use super::request::Request;
 
 /// Something that happened; taken with [`super::TurnClient::poll_event`].
@@ -17,8 +19,16 @@ pub enum Event {
     },
     /// The allocation exists.
     Allocated(Allocated),
+    /// The server makes no allocation and names another one (300): open the same kind of transport to
+    /// it, then call [`super::TurnClient::follow`].
+    Redirected(Redirect),
     /// The allocation lives on.
     Refreshed {
+        /// From now.
+        lifetime: Duration,
+    },
+    /// The server serves the new path; its peers have noticed nothing. Data goes by it from now on.
+    Moved {
         /// From now.
         lifetime: Duration,
     },
@@ -35,6 +45,26 @@ pub enum Event {
         /// What it stands for.
         peer: SocketAddr,
     },
+    /// A peer is connected by TCP, and waits 30 s for [`super::TurnClient::bind_connection`] on
+    /// another connection.
+    Connected {
+        /// As it was asked for.
+        peer: SocketAddr,
+        /// What to bind.
+        connection_id: u32,
+    },
+    /// A permitted peer has connected to the relayed address, and waits likewise.
+    ConnectionAttempt {
+        /// Who it is.
+        peer: SocketAddr,
+        /// What to bind.
+        connection_id: u32,
+    },
+    /// From the next byte on, this connection carries a peer's.
+    ConnectionBound {
+        /// What was bound.
+        connection_id: u32,
+    },
     /// A request was refused, was not answered, or was answered with nonsense. Where upkeep failed,
     /// what it was to keep is gone, except that an unanswered one is repeated until its time is up.
     Failed {
@@ -43,6 +73,12 @@ pub enum Event {
         /// Why not.
         error: ClientError,
     },
+    /// One relayed address of a dual allocation is gone, by
+    /// [`super::TurnClient::release_half`], with the permissions and channels of its family.
+    HalfEnded {
+        /// The address.
+        relayed: SocketAddr,
+    },
     /// The allocation, its permissions and its channels are gone.
     Ended(EndReason),
 }
@@ -50,14 +86,31 @@ pub enum Event {
 /// What a successful Allocate says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allocated {
-    /// Where peers send to (XOR-RELAYED-ADDRESS).
+    /// Where peers send to (XOR-RELAYED-ADDRESS); of a dual allocation the first address.
     pub relayed: SocketAddr,
+    /// Where peers of the other family send to, if there is such an address.
+    pub relayed_second: Option<SocketAddr>,
+    /// The family that was asked for and not had, and the code that says why: 440 or 508
+    /// (ADDRESS-ERROR-CODE).
+    pub refused: Option<(AddressFamily, u16)>,
     /// The client's own address as the server sees it (XOR-MAPPED-ADDRESS).
     pub mapped: SocketAddr,
     /// How long it lives without a Refresh; the client refreshes it by itself.
     pub lifetime: Duration,
     /// Token of the next higher port, where [`super::PortWish::EvenAndNext`] was asked for.
     pub reservation_token: Option<[u8; 8]>,
+    /// The server gave a ticket: [`super::TurnClient::moved`] takes the allocation along.
+    pub is_mobile: bool,
+}
+
+/// Where to go instead (RFC 8489 §10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// Its address.
+    pub server: SocketAddr,
+    /// Over TLS, the name that its certificate must bear (ALTERNATE-DOMAIN); where there is none,
+    /// the name that the first server's had to bear.
+    pub domain: Option<Box<str>>,
 }
 
 /// Why an allocation ended.
@@ -83,8 +136,21 @@ pub enum Received {
         /// Whether it came by ChannelData or by a Data indication.
         carrier: Carrier,
     },
+    /// An ICMP error about what was sent to a peer (RFC 8656 §11.5): the peer's port is closed, it
+    /// cannot be reached, or what had to stay whole was longer than the path allows.
+    ///
+    /// Nothing ends by it. Anybody on the way can forge one, so it is a reason to look again, and
+    /// none to give up.
+    Icmp {
+        /// Whom the datagram was for.
+        peer: SocketAddr,
+        /// What became of it; of ICMPv4 or ICMPv6 by the family of `peer`.
+        icmp: Icmp,
+    },
     /// An answer to one of the client's requests; see [`super::TurnClient::poll_event`].
     Answer,
+    /// A peer has connected by TCP; see [`super::TurnClient::poll_event`].
+    Attempt,
     /// Nothing of ours.
     Ignored(Ignored),
 }
@@ -112,9 +178,7 @@ pub enum Ignored {
     UnknownChannel,
     /// Data of a peer for which there is no permission (RFC 8656 §11.4).
     UnknownPeer,
-    /// A Data indication that reports an ICMP error in place of data (RFC 8656 §11.5).
-    Icmp,
-    /// A request, or an indication other than Data.
+    /// A request, or an indication other than Data and ConnectionAttempt.
     Unexpected,
 }
 
@@ -152,12 +216,27 @@ pub enum ClientError {
     /// The request needs an allocation.
     #[error("there is no allocation")]
     NoAllocation,
+    /// The allocation is being taken along to another path.
+    #[error("the allocation is on the move")]
+    Moving,
     /// The client has an allocation, or is making one.
     #[error("there is an allocation already")]
     AlreadyAllocated,
     /// No channel and no permission for that peer.
     #[error("the peer has neither channel nor permission")]
     NotPermitted,
+    /// The allocation has no relayed address of that family.
+    #[error("the allocation has no relayed address of that family")]
+    NoSuchFamily,
+    /// The next port can be reserved for an allocation of one family only (RFC 8656 §7.1).
+    #[error("a port can be reserved for one address family, not for both")]
+    PortOfBothFamilies,
+    /// The server named one that was asked within the last five minutes (RFC 8489 §10).
+    #[error("the servers send the client in circles (300)")]
+    RedirectedInCircles,
+    /// No server has sent the client elsewhere.
+    #[error("no server has sent the client elsewhere")]
+    NotRedirected,
     /// One of the client's own limits.
     #[error("too many requests, permissions or channels at once")]
     Busy,

@@ -22,6 +22,13 @@ pub const PEERS_PER_REQUEST_MAX: usize = 32;
 /// stale will not find the next one good.
 pub const STALE_NONCES_MAX: u8 = 3;
 
+/// How long a server is remembered that was asked for an allocation (RFC 8489 §10): a redirection
+/// back to it leads in circles.
+pub const SERVERS_REMEMBERED: Duration = Duration::from_secs(300);
+
+/// Most servers that are asked in that time.
+pub const SERVERS_MAX: usize = 8;
+
 /// Largest request: 513 bytes each of user name, realm and nonce at most,
 /// [`PEERS_PER_REQUEST_MAX`] addresses, two password algorithms, the choice and the MAC.
 pub const REQUEST_BYTES_MAX: usize = 2560;

@@ -7,6 +7,8 @@
 //! client.allocate(now, options)          what the owner wants:
 //! client.permit(now, &[ip])                each starts one request
 //! client.bind_channel(now, peer)
+//! client.connect(now, peer)                where TCP is relayed (RFC 6062)
+//! client.bind_connection(now, id)          on a connection of its own
 //!
 //! client.handle_packet(now, packet)      -> Received   data is returned where it lies
 //! client.handle_timeout(now)                           repetitions, upkeep, expiry
@@ -28,9 +30,12 @@
 mod answers;
 mod auth;
 mod config;
+mod connections;
 mod data;
 mod event;
 pub mod limits;
+mod mobility;
+mod redirect;
 mod request;
 mod timeouts;
 mod transaction;
@@ -45,17 +50,23 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use sterna_stun::attr::AddressFamily;
 use sterna_stun::demux::{self, Kind};
 use sterna_stun::message::{Class, TransactionId};
 use sterna_stun::writer::{Full, MessageWriter};
 
-pub use config::{AllocateOptions, ClientConfig, Credentials, Link, PortWish, Timers};
+pub use config::{
+    AccessGrant, AllocateOptions, ClientConfig, Credentials, FamilyWish, Link, PortWish, Relayed,
+    Timers,
+};
 pub use data::Prefix;
-pub use event::{Allocated, Carrier, ClientError, EndReason, Event, Ignored, Received};
+pub use event::{Allocated, Carrier, ClientError, EndReason, Event, Ignored, Received, Redirect};
+pub use mobility::Ticket;
 pub use request::Request;
 
 use auth::{Auth, Challenge};
 use limits::{PEERS_PER_REQUEST_MAX, PENDING_REQUESTS_MAX, REQUEST_BYTES_MAX};
+use redirect::Redirection;
 use transaction::{Schedule, Transaction};
 use upkeep::{Allocation, Upkeep};
 
@@ -71,6 +82,9 @@ pub struct TurnClient {
     to_send: VecDeque<TransactionId>,
     events: VecDeque<Event>,
     allocation: Option<Allocation>,
+    /// The server is to learn by data that the client has moved.
+    arrived: bool,
+    redirection: Redirection,
     /// The earliest of all deadlines, so that reading it costs nothing.
     deadline: Option<Instant>,
 }
@@ -81,13 +95,15 @@ impl TurnClient {
     #[must_use]
     pub fn new(config: ClientConfig, seed: [u8; 32]) -> Self {
         Self {
-            auth: Auth::new(config.credentials.clone()),
+            auth: Auth::new(config.credentials.clone(), config.grant.clone()),
             config,
             rng: ChaCha8Rng::from_seed(seed),
             pending: Vec::new(),
             to_send: VecDeque::new(),
             events: VecDeque::new(),
             allocation: None,
+            arrived: false,
+            redirection: Redirection::default(),
             deadline: None,
         }
     }
@@ -104,6 +120,10 @@ impl TurnClient {
         if self.allocation.is_some() || self.pending.iter().any(is_asked) {
             return Err(ClientError::AlreadyAllocated);
         }
+        if options.family == FamilyWish::Both && options.port == PortWish::EvenAndNext {
+            return Err(ClientError::PortOfBothFamilies);
+        }
+        self.redirection.note(now, self.config.server);
         self.start(now, Request::Allocate(options))
     }
 
@@ -112,14 +132,32 @@ impl TurnClient {
         let allocation = self.living()?;
         allocation.upkeep = Upkeep::Asked;
         let lifetime = allocation.options.lifetime;
-        self.start(now, Request::Refresh { lifetime })
+        let family = None;
+        self.start(now, Request::Refresh { lifetime, family })
     }
 
     /// Ends the allocation (Refresh with lifetime 0); answered by [`Event::Ended`].
     pub fn release(&mut self, now: Instant) -> Result<(), ClientError> {
         self.living()?.releasing = true;
         let lifetime = Some(Duration::ZERO);
-        self.start(now, Request::Refresh { lifetime })
+        let family = None;
+        self.start(now, Request::Refresh { lifetime, family })
+    }
+
+    /// Ends the relayed address of one family (Refresh with lifetime 0 and
+    /// REQUESTED-ADDRESS-FAMILY, RFC 8656 §8.1) with its permissions and channels; answered by
+    /// [`Event::HalfEnded`]. Where it is the only one, this is [`TurnClient::release`].
+    pub fn release_half(&mut self, now: Instant, family: AddressFamily) -> Result<(), ClientError> {
+        let allocation = self.living()?;
+        if allocation.relayed_of(family).is_none() {
+            return Err(ClientError::NoSuchFamily);
+        }
+        if allocation.relayed_second.is_none() {
+            return self.release(now);
+        }
+        let lifetime = Some(Duration::ZERO);
+        let family = Some(family);
+        self.start(now, Request::Refresh { lifetime, family })
     }
 
     /// Permits up to [`PEERS_PER_REQUEST_MAX`] peers by one CreatePermission and keeps them
@@ -144,12 +182,26 @@ impl TurnClient {
         Ok(number)
     }
 
-    /// The living allocation's relayed address.
+    /// Takes another access token (RFC 7635 §9): the next Refresh brings it, and once that is granted,
+    /// requests are signed with its key. Of no effect on a client that has a password.
+    pub fn renew(&mut self, grant: AccessGrant) {
+        if self.config.grant.is_some() {
+            self.auth.renew(grant);
+        }
+    }
+
+    /// The living allocation's relayed address, of a dual allocation the first one.
     #[must_use]
     pub fn relayed_addr(&self) -> Option<SocketAddr> {
         self.allocation
             .as_ref()
             .map(|allocation| allocation.relayed)
+    }
+
+    /// The living allocation's relayed address of one family: where peers of it send to.
+    #[must_use]
+    pub fn relayed_addr_of(&self, family: AddressFamily) -> Option<SocketAddr> {
+        self.allocation.as_ref()?.relayed_of(family)
     }
 
     /// What stands before `len` bytes to the peer of a bound channel. One index, no allocation.
@@ -172,7 +224,18 @@ impl TurnClient {
         if !allocation.is_permitted(peer.ip()) {
             return Err(ClientError::NotPermitted);
         }
-        data::indication_prefix(TransactionId(self.rng.random()), peer, len)
+        data::indication_prefix(TransactionId(self.rng.random()), peer, len, false)
+    }
+
+    /// As [`indication_prefix`](Self::indication_prefix) for what must reach the peer in one piece
+    /// (DONT-FRAGMENT, RFC 8656 §11.1). Where it is too long for the path, the answer is
+    /// [`Received::Icmp`] with the MTU, or silence.
+    pub fn whole_prefix(&mut self, peer: SocketAddr, len: usize) -> Result<Prefix, ClientError> {
+        let allocation = self.allocation.as_ref().ok_or(ClientError::NoAllocation)?;
+        if !allocation.is_permitted(peer.ip()) {
+            return Err(ClientError::NotPermitted);
+        }
+        data::indication_prefix(TransactionId(self.rng.random()), peer, len, true)
     }
 
     /// What stands before `len` bytes to `peer` by the shortest way there is.
@@ -209,6 +272,9 @@ impl TurnClient {
 
     /// The next message for the server.
     pub fn poll_transmit(&mut self) -> Option<&[u8]> {
+        if std::mem::take(&mut self.arrived) {
+            return Some(&mobility::ARRIVED);
+        }
         loop {
             let id = self.to_send.pop_front()?;
             if let Some(index) = self.pending.iter().position(|waiting| waiting.id == id) {
@@ -226,6 +292,14 @@ impl TurnClient {
 // Requests on their way out.
 impl TurnClient {
     fn living(&mut self) -> Result<&mut Allocation, ClientError> {
+        let living = self.living_or_moving()?;
+        if living.moving {
+            return Err(ClientError::Moving);
+        }
+        Ok(living)
+    }
+
+    fn living_or_moving(&mut self) -> Result<&mut Allocation, ClientError> {
         let living = self
             .allocation
             .as_mut()
@@ -249,10 +323,14 @@ impl TurnClient {
             return Err(ClientError::Busy);
         }
         let id = TransactionId(self.rng.random());
-        let challenge = self.auth.challenge();
+        let challenge = self.auth.challenge(request.method());
         let signed = challenge.filter(|_| request.is_authenticated());
         let bytes = encode(id, &request, signed.as_deref())?;
-        let schedule = Schedule::new(now, self.config.link, &self.config.timers);
+        let link = match request {
+            Request::Move { link, .. } => link,
+            _ => self.config.link,
+        };
+        let schedule = Schedule::new(now, link, &self.config.timers);
         self.pending.push(Transaction::new(
             id,
             request,

@@ -4,13 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use sterna_stun::attr::{
-    ChannelNumber, DontFragment, EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport,
-    ReservationToken, XorPeerAddress,
+    AdditionalAddressFamily, AddressFamily, ChannelNumber, ConnectionId, DontFragment, EvenPort,
+    Lifetime, MobilityTicket, RequestedAddressFamily, RequestedTransport, ReservationToken,
+    XorPeerAddress,
 };
 use sterna_stun::message::Method;
 use sterna_stun::writer::{Full, MessageWriter};
 
-use super::config::{AllocateOptions, PortWish};
+use super::config::{AllocateOptions, FamilyWish, Link, PortWish, Relayed};
+use super::mobility::Ticket;
 
 /// What a client can ask of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,17 @@ pub enum Request {
     Refresh {
         /// `None` leaves it to the server.
         lifetime: Option<Duration>,
+        /// One half of a dual allocation; `None`: all that there is.
+        family: Option<AddressFamily>,
+    },
+    /// A Refresh from another address, port or connection (RFC 8016 §3.2.1).
+    Move {
+        /// `None` leaves it to the server.
+        lifetime: Option<Duration>,
+        /// What the server gave out last.
+        ticket: Ticket,
+        /// What carries the packets from there.
+        link: Link,
     },
     /// Leave for these peers to send (RFC 8656 §10).
     CreatePermission {
@@ -36,6 +49,16 @@ pub enum Request {
         /// Address and port.
         peer: SocketAddr,
     },
+    /// A TCP connection to a peer (RFC 6062 §4.3).
+    Connect {
+        /// Address and port.
+        peer: SocketAddr,
+    },
+    /// This connection for the bytes of a peer (RFC 6062 §4.3).
+    ConnectionBind {
+        /// As the control connection was told.
+        connection_id: u32,
+    },
 }
 
 impl Request {
@@ -43,9 +66,11 @@ impl Request {
         match self {
             Self::Binding => Method::BINDING,
             Self::Allocate(_) => Method::ALLOCATE,
-            Self::Refresh { .. } => Method::REFRESH,
+            Self::Refresh { .. } | Self::Move { .. } => Method::REFRESH,
             Self::CreatePermission { .. } => Method::CREATE_PERMISSION,
             Self::ChannelBind { .. } => Method::CHANNEL_BIND,
+            Self::Connect { .. } => Method::CONNECT,
+            Self::ConnectionBind { .. } => Method::CONNECTION_BIND,
         }
     }
 
@@ -59,7 +84,18 @@ impl Request {
         match self {
             Self::Binding => Ok(()),
             Self::Allocate(options) => write_allocate(options, writer),
-            Self::Refresh { lifetime } => write_lifetime(*lifetime, writer),
+            Self::Refresh { lifetime, family } => {
+                if let Some(family) = *family {
+                    writer.attr(&RequestedAddressFamily(family))?;
+                }
+                write_lifetime(*lifetime, writer)
+            }
+            Self::Move {
+                lifetime, ticket, ..
+            } => {
+                write_lifetime(*lifetime, writer)?;
+                writer.attr(&ticket.attribute())
+            }
             Self::CreatePermission { peers } => peers
                 .iter()
                 .try_for_each(|peer| writer.attr(&XorPeerAddress(SocketAddr::new(*peer, 0)))),
@@ -67,24 +103,36 @@ impl Request {
                 writer.attr(&ChannelNumber(*number))?;
                 writer.attr(&XorPeerAddress(*peer))
             }
+            Self::Connect { peer } => writer.attr(&XorPeerAddress(*peer)),
+            Self::ConnectionBind { connection_id } => writer.attr(&ConnectionId(*connection_id)),
         }
     }
 }
 
 fn write_allocate(options: &AllocateOptions, writer: &mut MessageWriter<'_>) -> Result<(), Full> {
-    writer.attr(&RequestedTransport::UDP)?;
+    writer.attr(&match options.relayed {
+        Relayed::Udp => RequestedTransport::UDP,
+        Relayed::Tcp => RequestedTransport::TCP,
+    })?;
     // RFC 8656 §7.1: with RESERVATION-TOKEN neither EVEN-PORT nor a family may be named.
     match options.port {
         PortWish::Reserved(token) => writer.attr(&ReservationToken(token))?,
         wish => {
-            if let Some(family) = options.family {
-                writer.attr(&RequestedAddressFamily(family))?;
+            match options.family {
+                FamilyWish::Any => {}
+                FamilyWish::Only(family) => writer.attr(&RequestedAddressFamily(family))?,
+                // RFC 8656 §7.1: its value is IPv6, and IPv4 goes without saying.
+                FamilyWish::Both => writer.attr(&AdditionalAddressFamily(AddressFamily::Ipv6))?,
             }
             if wish != PortWish::Any {
                 let reserve_next = wish == PortWish::EvenAndNext;
                 writer.attr(&EvenPort { reserve_next })?;
             }
         }
+    }
+    if options.mobile {
+        // RFC 8016 §3.1.1: "with a length of zero".
+        writer.attr(&MobilityTicket(b""))?;
     }
     if options.dont_fragment {
         writer.attr(&DontFragment)?;

@@ -43,7 +43,11 @@ impl TurnClient {
 
     /// Asks for what would otherwise end soon.
     pub(super) fn keep_up(&mut self, now: Instant) {
-        let Some(allocation) = self.allocation.as_mut().filter(|living| !living.releasing) else {
+        let Some(allocation) = self
+            .allocation
+            .as_mut()
+            .filter(|living| !living.releasing && !living.moving)
+        else {
             return;
         };
         for request in take_due(now, allocation) {
@@ -67,7 +71,11 @@ fn take_due(now: Instant, allocation: &mut Allocation) -> Vec<Request> {
     let mut due = Vec::new();
     if allocation.upkeep.take_due(now) {
         let lifetime = allocation.options.lifetime;
-        due.push(Request::Refresh { lifetime });
+        // Of a dual allocation one Refresh keeps both halves.
+        due.push(Request::Refresh {
+            lifetime,
+            family: None,
+        });
     }
     for set in &mut allocation.permissions.sets {
         if set.upkeep.take_due(now) {

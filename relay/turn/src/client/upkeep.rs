@@ -8,11 +8,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use hashbrown::{HashMap, HashSet};
+use sterna_stun::attr::AddressFamily;
 
 use super::config::AllocateOptions;
 use super::limits::{
     CHANNELS_MAX, PERMISSION_LIFETIME, PERMISSION_SETS_MAX, REFRESH_AHEAD, UPKEEP_PAUSE,
 };
+use super::mobility::Ticket;
 
 /// First channel number (RFC 8656 §12).
 const CHANNEL_FIRST: u16 = 0x4000;
@@ -21,6 +23,8 @@ const CHANNEL_FIRST: u16 = 0x4000;
 #[derive(Debug)]
 pub(super) struct Allocation {
     pub(super) relayed: SocketAddr,
+    /// That of the other family, of a dual allocation.
+    pub(super) relayed_second: Option<SocketAddr>,
     pub(super) options: AllocateOptions,
     pub(super) permissions: Permissions,
     pub(super) channels: Channels,
@@ -29,29 +33,58 @@ pub(super) struct Allocation {
     pub(super) upkeep: Upkeep,
     /// Set by a Refresh with lifetime 0.
     pub(super) releasing: bool,
+    /// To move with.
+    pub(super) ticket: Option<Ticket>,
+    /// A move is asked for: nothing else is, since the server would not know the new path.
+    pub(super) moving: bool,
 }
 
 impl Allocation {
     pub(super) fn new(
         now: Instant,
         relayed: SocketAddr,
+        relayed_second: Option<SocketAddr>,
         options: AllocateOptions,
         lifetime: Duration,
     ) -> Self {
         Self {
             relayed,
+            relayed_second,
             options,
             permissions: Permissions::default(),
             channels: Channels::default(),
             expires_at: now + lifetime,
             upkeep: Upkeep::after(now, lifetime),
             releasing: false,
+            ticket: None,
+            moving: false,
         }
     }
 
     pub(super) fn refreshed(&mut self, now: Instant, lifetime: Duration) {
         self.expires_at = now + lifetime;
         self.upkeep = Upkeep::after(now, lifetime);
+    }
+
+    /// The relayed addresses, the first one first.
+    pub(super) fn relayed_addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        std::iter::once(self.relayed).chain(self.relayed_second)
+    }
+
+    /// The relayed address of a family.
+    pub(super) fn relayed_of(&self, family: AddressFamily) -> Option<SocketAddr> {
+        self.relayed_addrs()
+            .find(|relayed| AddressFamily::of(relayed.ip()) == family)
+    }
+
+    /// Forgets one half of a dual allocation and what belonged to it; the address that is gone.
+    pub(super) fn split_off(&mut self, family: AddressFamily) -> Option<SocketAddr> {
+        let gone = self.relayed_of(family)?;
+        let other = self.relayed_addrs().find(|relayed| *relayed != gone)?;
+        (self.relayed, self.relayed_second) = (other, None);
+        self.permissions.forget(family);
+        self.channels.forget(family);
+        Some(gone)
     }
 
     /// Whether data of `peer` is wanted, and data to it allowed. One look-up.
@@ -62,7 +95,7 @@ impl Allocation {
     /// When something is due.
     pub(super) fn deadline(&self) -> Instant {
         // What is being given back is not kept up: only its end is waited for.
-        if self.releasing {
+        if self.releasing || self.moving {
             return self.expires_at;
         }
         let refreshes = std::iter::once(&self.upkeep);
@@ -151,6 +184,21 @@ impl Permissions {
     /// Forgets a set that the server refuses to keep.
     pub(super) fn revoke(&mut self, peers: &[IpAddr]) {
         self.sets.retain(|set| *set.peers != *peers);
+        self.recount();
+    }
+
+    /// Forgets the peers of a family: what is left of a set is kept up without them.
+    fn forget(&mut self, family: AddressFamily) {
+        for set in &mut self.sets {
+            let mut peers = set.peers.to_vec();
+            peers.retain(|peer| AddressFamily::of(*peer) != family);
+            set.peers = peers.into();
+        }
+        self.sets.retain(|set| !set.peers.is_empty());
+        self.recount();
+    }
+
+    fn recount(&mut self) {
         self.granted = self
             .sets
             .iter()
@@ -230,6 +278,16 @@ impl Channels {
         channel.upkeep = Upkeep::Over;
         let bound = self.list.iter().filter(|channel| channel.is_bound);
         self.peers = bound.map(|channel| channel.peer.ip()).collect();
+    }
+
+    /// Forgets the channels to peers of a family.
+    fn forget(&mut self, family: AddressFamily) {
+        for place in 0..self.list.len() {
+            let Channel { number, peer, .. } = self.list[place];
+            if AddressFamily::of(peer.ip()) == family {
+                self.refused(number);
+            }
+        }
     }
 
     /// Number of the usable channel to `peer`. One look-up.

@@ -38,6 +38,8 @@ pub struct PolicyConfig {
     pub relay_addresses: Vec<IpAddr>,
     /// The host's other addresses.
     pub host_addresses: Vec<IpAddr>,
+    /// Prefixes that the host takes for its own by its routes.
+    pub host_prefixes: Vec<IpNet>,
 }
 
 /// The compiled policy. Asking costs a binary search.
@@ -47,7 +49,8 @@ pub struct Policy {
     nat64_prefixes: Vec<ipnet::Ipv6Net>,
     own_pairs: Vec<SocketAddr>,
     relay_addresses: Vec<IpAddr>,
-    host_addresses: Vec<IpAddr>,
+    /// What is the host's own: its layer `Deny`.
+    host: Layers,
 }
 
 /// What the policy says about a peer's address.
@@ -75,15 +78,22 @@ impl Policy {
             addresses
         };
         // What listens on an address makes it the host's.
-        let mut host_addresses = config.host_addresses.clone();
-        host_addresses.extend(config.own_pairs.iter().map(SocketAddr::ip));
-        host_addresses.retain(|ip| !ip.is_unspecified());
+        let listened = config.own_pairs.iter().map(SocketAddr::ip);
+        let mut host: Vec<IpNet> = config
+            .host_addresses
+            .iter()
+            .copied()
+            .chain(listened)
+            .filter(|ip| !ip.is_unspecified())
+            .map(IpNet::from)
+            .collect();
+        host.extend(&config.host_prefixes);
         Self {
             layers: Layers::new(&config.deny, &config.allow, builtin::LIST),
             nat64_prefixes: config.nat64_prefixes.clone(),
             own_pairs: config.own_pairs.clone(),
             relay_addresses: sorted(&config.relay_addresses),
-            host_addresses: sorted(&host_addresses),
+            host: Layers::new(&host, &[], &[]),
         }
     }
 
@@ -118,7 +128,7 @@ impl Policy {
                 allowed: false,
             }),
             Layer::BuiltIn => Err(Denied),
-            Layer::Public if self.host_addresses.binary_search(&inner).is_ok() => Err(Denied),
+            Layer::Public if self.is_host(inner) => Err(Denied),
             Layer::Public => Ok(Permitted {
                 own: false,
                 allowed: false,
@@ -166,7 +176,11 @@ impl Policy {
     }
 
     fn is_own(&self, ip: IpAddr) -> bool {
-        self.is_relay(ip) || self.host_addresses.binary_search(&ip).is_ok()
+        self.is_relay(ip) || self.is_host(ip)
+    }
+
+    fn is_host(&self, ip: IpAddr) -> bool {
+        self.host.of(ip) == Layer::Deny
     }
 
     fn is_relay(&self, ip: IpAddr) -> bool {

@@ -200,3 +200,18 @@ fn a_listener_is_refused_under_its_external_address_too() {
     }
     assert!(policy.peer(pair("5.5.5.5:3479")).is_ok());
 }
+
+#[test]
+fn a_prefix_that_is_routed_to_the_host_is_its_own() {
+    let config = PolicyConfig {
+        host_prefixes: vec!["9.9.9.0/24".parse().expect("a prefix")],
+        allow: vec!["9.9.9.9/32".parse().expect("a prefix")],
+        ..PolicyConfig::default()
+    };
+    let policy = Policy::new(&config);
+    let address = |text: &str| policy.address(text.parse().expect("an address"));
+    assert!(address("9.9.9.1").is_err() && address("9.9.9.255").is_err());
+    assert!(address("9.9.10.0").is_ok());
+    assert!(address("9.9.9.9").is_ok(), "as `allow` says");
+    assert!(address("::ffff:9.9.9.1").is_err());
+}

@@ -2,11 +2,13 @@
 //!
 //! - [`quota`]: how many allocations an account, a source prefix and the node have;
 //! - [`reservation`]: ports held for the next Allocate (RESERVATION-TOKEN);
+//! - [`mobility`]: tickets with which allocations are taken along to another address;
 //! - [`owners`]: which worker has which relayed address. Its look-up is all that the data path
-//!   does here: one atomic load, no lock.
-//!
-//! Mobility tickets and connection ids will live beside them, sharded in the same way.
+//!   does here: one atomic load, no lock;
+//! - [`connections`]: TCP connections to peers that wait for ConnectionBind (RFC 6062).
 
+pub(crate) mod connections;
+pub(crate) mod mobility;
 pub(crate) mod owners;
 pub(crate) mod quota;
 pub(crate) mod reservation;
@@ -16,13 +18,18 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use self::{owners::PortTable, quota::Quotas, reservation::Reservations};
+use self::{
+    connections::Connections, mobility::Tickets, owners::PortTable, quota::Quotas,
+    reservation::Reservations,
+};
 
 /// The node-wide registry. One for all workers.
 #[derive(Debug, Default)]
 pub struct Registry {
     pub(crate) quotas: Quotas,
     pub(crate) reservations: Reservations,
+    pub(crate) tickets: Tickets,
+    pub(crate) connections: Connections,
     tables: Mutex<Vec<Arc<PortTable>>>,
 }
 
@@ -37,8 +44,14 @@ pub struct Usage {
     pub prefixes: usize,
     /// Ports held for a token.
     pub reservations: usize,
+    /// Mobility tickets that stand for an allocation.
+    pub tickets: usize,
     /// Relay ports that are claimed, open or held.
     pub ports: usize,
+    /// TCP connections to peers, being made or made.
+    pub peer_connections: u64,
+    /// Those of them that wait for a ConnectionBind.
+    pub unbound_connections: usize,
 }
 
 impl Registry {
@@ -52,15 +65,19 @@ impl Registry {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let (allocations, users, prefixes) = self.quotas.usage();
+        let (peer_connections, unbound_connections) = self.connections.usage();
         Usage {
             allocations,
             users,
             prefixes,
             reservations: self.reservations.len(),
+            tickets: self.tickets.len(),
             ports: lock(&self.tables)
                 .iter()
                 .map(|table| table.ports_in_use())
                 .sum(),
+            peer_connections,
+            unbound_connections,
         }
     }
 

@@ -15,6 +15,8 @@ const PORTS: usize = 1 << 16;
 const FREE: u64 = 0;
 const TAG_SHIFT: u32 = 62;
 const CLAIMED: u64 = 1 << TAG_SHIFT;
+/// Claimed for a TCP listener that accepts: no datagram is ever delivered there.
+const STREAM: u64 = CLAIMED | 1;
 const LIVE: u64 = 2 << TAG_SHIFT;
 const FOREIGN: u64 = 3 << TAG_SHIFT;
 
@@ -73,6 +75,16 @@ impl PortTable {
     pub(crate) fn publish(&self, port: u16, worker: WorkerId, relay_port: RelayPort) {
         let live = LIVE | u64::from(worker.0) << 32 | u64::from(relay_port.0);
         self.slots[usize::from(port)].store(live, Ordering::Release);
+    }
+
+    /// Says that a TCP listener accepts on the port now (RFC 6062).
+    pub(crate) fn publish_stream(&self, port: u16) {
+        self.slots[usize::from(port)].store(STREAM, Ordering::Release);
+    }
+
+    /// Tells whether a TCP listener of this node accepts on the port.
+    pub(crate) fn is_stream(&self, port: u16) -> bool {
+        self.slots[usize::from(port)].load(Ordering::Acquire) == STREAM
     }
 
     /// A living relay is no more; its socket is about to be closed.
@@ -141,6 +153,19 @@ mod tests {
         table.release(50_000);
         assert_eq!((table.owner(50_000), table.ports_in_use()), (None, 0));
         assert!(table.claim(50_000, 0));
+    }
+
+    #[test]
+    fn a_tcp_listener_s_port_is_nobody_else_s_and_gets_no_datagrams() {
+        let table = table();
+        assert!(table.claim(50_000, 0) && !table.is_stream(50_000));
+        table.publish_stream(50_000);
+        assert!(table.is_stream(50_000) && !table.claim(50_000, 0));
+        assert_eq!(table.owner(50_000), None);
+        table.retire(50_000);
+        assert!(!table.is_stream(50_000));
+        table.release(50_000);
+        assert_eq!(table.ports_in_use(), 0);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Holder {
     /// The account; empty on an open relay, where it has no quota.
     pub(crate) account: Arc<str>,
     pub(crate) prefix: SourcePrefix,
+    /// The account's own cap in place of everybody's; 0: none.
+    pub(crate) allocations_max: Option<u32>,
 }
 
 /// Which quota is used up.
@@ -60,7 +62,9 @@ impl Quotas {
         let user_max = if holder.account.is_empty() {
             u64::MAX
         } else {
-            cap(limits.allocations_per_user_max)
+            cap(holder
+                .allocations_max
+                .unwrap_or(limits.allocations_per_user_max))
         };
         if !self.users.acquire(&holder.account, user_max) {
             self.prefixes.release(&holder.prefix);
@@ -75,6 +79,29 @@ impl Quotas {
         self.users.release(&holder.account);
         self.prefixes.release(&holder.prefix);
         self.total.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts `places` of `from`'s for another prefix from now on, or refuses and leaves them where
+    /// they are. The account and the total do not notice.
+    pub(crate) fn move_prefix(
+        &self,
+        from: SourcePrefix,
+        to: SourcePrefix,
+        places: u64,
+        limits: &Limits,
+    ) -> Result<(), QuotaExceeded> {
+        if from == to {
+            return Ok(());
+        }
+        let max = cap(limits.allocations_per_prefix_max);
+        for taken in 0..places {
+            if !self.prefixes.acquire(&to, max) {
+                (0..taken).for_each(|_| self.prefixes.release(&to));
+                return Err(QuotaExceeded::Prefix);
+            }
+        }
+        (0..places).for_each(|_| self.prefixes.release(&from));
+        Ok(())
     }
 
     /// Allocations in total, accounts, prefixes.
@@ -174,6 +201,7 @@ mod tests {
         Holder {
             account: account.into(),
             prefix: SourcePrefix::of(ip.parse().unwrap()),
+            allocations_max: None,
         }
     }
 
@@ -206,6 +234,31 @@ mod tests {
         );
         quotas.release(&ann);
         quotas.release(&ann_elsewhere);
+        assert_eq!(quotas.usage(), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_moves_to_another_prefix_is_counted_there_and_nowhere_else() {
+        let quotas = Quotas::default();
+        let limits = limits(2, 2, 1);
+        let home = holder("ann", "198.51.100.1");
+        let full = holder("ben", "203.0.113.1");
+        let free = SourcePrefix::of("192.0.2.1".parse().unwrap());
+        quotas.acquire(&home, &limits).unwrap();
+        quotas.acquire(&full, &limits).unwrap();
+        let refused = quotas.move_prefix(home.prefix, full.prefix, 1, &limits);
+        assert_eq!(refused, Err(QuotaExceeded::Prefix));
+        quotas
+            .move_prefix(home.prefix, home.prefix, 1, &limits)
+            .unwrap();
+        quotas.move_prefix(home.prefix, free, 1, &limits).unwrap();
+        assert_eq!(quotas.acquire(&home, &limits), Err(QuotaExceeded::Total));
+        let moved = Holder {
+            prefix: free,
+            ..home
+        };
+        quotas.release(&moved);
+        quotas.release(&full);
         assert_eq!(quotas.usage(), (0, 0, 0));
     }
 

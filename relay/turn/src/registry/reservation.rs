@@ -68,6 +68,7 @@ mod tests {
         let holder = Holder {
             account: "ann".into(),
             prefix: SourcePrefix::of("198.51.100.1".parse().unwrap()),
+            allocations_max: None,
         };
         let reservation = Reservation {
             addr: "192.0.2.1:50001".parse().unwrap(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sterna_stun::{
     attr::{
         AdditionalAddressFamily, AddressErrorCode, AddressFamily, AttributeError, AttributeType,
-        ErrorCode, EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport,
+        ErrorCode, EvenPort, Lifetime, MobilityTicket, RequestedAddressFamily, RequestedTransport,
         ReservationToken, XorMappedAddress, XorRelayedAddress,
     },
     message::Message,
@@ -19,8 +19,8 @@ use super::{
     respond::{Refusal, Request},
 };
 use crate::{
-    DropReason,
-    allocation::{Allocation, Granted},
+    DropReason, Meter, RedirectWhen,
+    allocation::Granted,
     limits::LIFETIME_DEFAULT_S,
     registry::{
         quota::{Holder, QuotaExceeded, SourcePrefix},
@@ -39,6 +39,10 @@ struct Demand {
     parity: Parity,
     token: Option<ReservationToken>,
     lifetime_s: u32,
+    /// The client wants a ticket.
+    mobile: bool,
+    /// TCP connections are to be relayed, not datagrams (RFC 6062).
+    tcp: bool,
 }
 
 impl Server {
@@ -71,97 +75,128 @@ impl Server {
             // Its answer is on the way.
             return Ok(());
         }
-        let demand = Demand::read(message)?;
+        let demand = Demand::read(message, self.transports(request))?;
+        if demand.mobile {
+            self.check_mobility()?;
+        }
+        // A control connection is what a TCP allocation lives by: it does not move.
+        if demand.mobile && demand.tcp {
+            return Err(Refusal::MOBILITY_FORBIDDEN);
+        }
         let holder = Holder {
             account: authenticated
                 .credentials()
                 .map_or_else(|| "".into(), |credentials| Arc::clone(&credentials.account)),
             prefix: SourcePrefix::of(request.client.addr.ip()),
+            allocations_max: self
+                .config
+                .rules
+                .of(authenticated.credentials())
+                .and_then(|rules| rules.allocations_max),
         };
-        let wanted = |lifetime_s, refused_family| Wanted {
+        let mut wanted = Wanted {
             request: *request,
             credentials: authenticated.credentials().cloned(),
-            holder: holder.clone(),
-            lifetime_s,
-            refused_family,
+            holder,
+            places: 1,
+            lifetime_s: demand.lifetime_s,
+            second: None,
+            refused: None,
+            reservation: None,
+            mobile: demand.mobile,
+            tcp: demand.tcp.then(Meter::default),
         };
         if let Some(token) = demand.token {
-            let reservation = self.redeem(token, &holder)?;
-            return self.adopt(wanted(demand.lifetime_s, None), &reservation);
+            let reservation = self.redeem(token, &wanted.holder)?;
+            return self.adopt(wanted, &reservation);
         }
-        let (relays, refused_family) = self.relays_for(request, &demand)?;
+        let relays = self.relays_for(&demand, &mut wanted)?;
+        // RFC 8656 §7.2 step 11: "the server MAY reject the request with a 300 (Try Alternate) error
+        // if it wishes to redirect the client to a different server."
+        let credentials = authenticated.credentials();
+        self.check_open(request, credentials)?;
         self.check_capacity()?;
-        self.acquire(&holder)?;
-        if demand.parity == Parity::Pair
-            && let Err(refusal) = self.acquire(&holder)
-        {
-            self.registry.quotas.release(&holder);
-            return Err(refusal);
-        }
-        self.open(
-            now,
-            wanted(demand.lifetime_s, refused_family),
-            relays,
-            demand.parity,
-        );
+        self.acquire(&wanted.holder)
+            .map_err(|refusal| self.elsewhere(request, credentials, RedirectWhen::Full, refusal))?;
+        self.acquire_second(&demand, &mut wanted)?;
+        self.open(now, wanted, relays, demand.parity);
         Ok(())
+    }
+
+    /// What may be relayed for whoever sends this request.
+    fn transports(&self, request: &Request) -> Transports {
+        Transports {
+            tcp: self.config.tcp_allocations,
+            on_stream: request.client.transport.is_stream(),
+        }
     }
 
     /// Writes the success response of an allocation.
     pub(super) fn grant(&mut self, request: &Request, index: usize) {
-        let Allocation {
-            relay,
-            granted,
-            credentials,
-            ..
-        } = &self.allocations[index];
+        let allocation = &self.allocations[index];
         let Granted {
             lifetime_s,
             reservation,
-            refused_family,
+            refused,
             ..
-        } = *granted;
-        let (relayed, credentials) = (relay.external, credentials.clone());
+        } = allocation.granted;
+        let relayed = allocation.relay.external;
+        let second = allocation.second.as_ref().map(|second| second.external);
+        let credentials = allocation.credentials.clone();
+        let ticket = self.ticket_of(index);
         let mapped = request.client.addr;
         self.succeed(request, credentials.as_ref(), |writer| {
             writer.attr(&XorRelayedAddress(relayed))?;
+            if let Some(second) = second {
+                writer.attr(&XorRelayedAddress(second))?;
+            }
             writer.attr(&Lifetime(lifetime_s))?;
             if let Some(token) = reservation {
                 writer.attr(&ReservationToken(token))?;
             }
-            if let Some(family) = refused_family {
-                let code = ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED;
+            if let Some((family, code)) = refused {
                 writer.attr(&AddressErrorCode {
                     family,
                     code,
                     reason: "",
                 })?;
             }
-            writer.attr(&XorMappedAddress(mapped))
+            writer.attr(&XorMappedAddress(mapped))?;
+            ticket.map_or(Ok(()), |ticket| writer.attr(&ticket.attribute()))
         });
     }
 
-    /// The relay addresses to try, and the family that an additional address is refused for.
+    /// The relay addresses to try; those of the other half are written down with what is wanted.
     fn relays_for(
         &mut self,
-        request: &Request,
         demand: &Demand,
-    ) -> Result<(Vec<RelayAddress>, Option<AddressFamily>), Refusal> {
+        wanted: &mut Wanted,
+    ) -> Result<Vec<RelayAddress>, Refusal> {
         // RFC 8656 §7.2: without a family it is IPv4, also with an additional one, which is IPv6.
         let family = demand.family.unwrap_or(AddressFamily::Ipv4);
-        let relays = self.relays_of(request, family);
-        if !relays.is_empty() {
-            // RFC 8656 §7.2 step 9: the other one of a dual allocation may be refused on its own.
-            return Ok((relays, demand.additional.then_some(AddressFamily::Ipv6)));
-        }
-        if demand.additional {
-            let relays = self.relays_of(request, AddressFamily::Ipv6);
-            if !relays.is_empty() {
-                return Ok((relays, Some(AddressFamily::Ipv4)));
+        let relays = self.relays_of(&wanted.request, family);
+        let second = demand
+            .additional
+            .then(|| self.relays_of(&wanted.request, AddressFamily::Ipv6));
+        // RFC 8656 §7.2 step 9: either one of a dual allocation may be refused on its own.
+        let refused = |family| Some((family, ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED));
+        match second {
+            Some(second) if relays.is_empty() && !second.is_empty() => {
+                wanted.refused = refused(AddressFamily::Ipv4);
+                Ok(second)
+            }
+            // RFC 8656 §7.2 step 7: 440 for a family that is not served.
+            _ if relays.is_empty() => Err(Refusal::ADDRESS_FAMILY),
+            // RFC 6062 §5.1 knows one relayed address, which a TCP allocation has.
+            Some(second) if second.is_empty() || demand.tcp => {
+                wanted.refused = refused(AddressFamily::Ipv6);
+                Ok(relays)
+            }
+            second => {
+                wanted.second = second;
+                Ok(relays)
             }
         }
-        // RFC 8656 §7.2 step 7: 440 for a family that is not served.
-        Err(Refusal::ADDRESS_FAMILY)
     }
 
     /// The relay addresses of a family: first the one that the client speaks to, else any first.
@@ -211,6 +246,28 @@ impl Server {
             })
     }
 
+    /// Counts the second relayed address: that of a pair, or that of a dual allocation, which makes
+    /// do with one where there is no room for two.
+    fn acquire_second(&mut self, demand: &Demand, wanted: &mut Wanted) -> Result<(), Refusal> {
+        let is_pair = demand.parity == Parity::Pair;
+        if !is_pair && wanted.second.is_none() {
+            return Ok(());
+        }
+        match self.acquire(&wanted.holder) {
+            Ok(()) => wanted.places += 1,
+            Err(refusal) if is_pair => {
+                self.registry.quotas.release(&wanted.holder);
+                return Err(refusal);
+            }
+            Err(_) => {
+                // RFC 8656 §18.12 knows two codes here, 440 and 508.
+                wanted.second = None;
+                wanted.refused = Some((AddressFamily::Ipv6, ErrorCode::INSUFFICIENT_CAPACITY));
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the reservation of a token, and its place in the quotas, for `holder`.
     fn redeem(
         &mut self,
@@ -242,24 +299,45 @@ impl Server {
             allocations_per_prefix_max: 0,
             ..self.config.limits.clone()
         };
-        let counted = self
-            .registry
-            .quotas
-            .acquire(&reservation.holder, &unlimited);
+        let holder = Holder {
+            allocations_max: None,
+            ..reservation.holder.clone()
+        };
+        let counted = self.registry.quotas.acquire(&holder, &unlimited);
         debug_assert!(counted.is_ok(), "without caps everything is counted");
         self.registry.reservations.insert(token, reservation);
     }
 }
 
+/// What may be relayed.
+#[derive(Copy, Clone, Debug)]
+struct Transports {
+    /// TCP allocations are served (RFC 6062).
+    tcp: bool,
+    /// The client came by TCP or TLS.
+    on_stream: bool,
+}
+
 impl Demand {
     /// Reads the attributes in the order of RFC 8656 §7.2.
-    fn read(message: &Message<'_>) -> Result<Self, Refusal> {
+    fn read(message: &Message<'_>, transports: Transports) -> Result<Self, Refusal> {
         let malformed = |_: AttributeError| Refusal::BAD_REQUEST;
         // Step 3: 400 without REQUESTED-TRANSPORT, 442 for anything but UDP.
         let transport = message.find::<RequestedTransport>().map_err(malformed)?;
         let transport = transport.ok_or(Refusal::BAD_REQUEST)?;
-        if transport != RequestedTransport::UDP {
+        let tcp = transport == RequestedTransport::TCP && transports.tcp;
+        if transport != RequestedTransport::UDP && !tcp {
             return Err(Refusal::TRANSPORT);
+        }
+        // RFC 6062 §5.1: TCP is relayed to clients over TCP and TLS only, and without what belongs
+        // to datagrams and pairs of ports; else 400.
+        let of_datagrams = [
+            AttributeType::DONT_FRAGMENT,
+            AttributeType::EVEN_PORT,
+            AttributeType::RESERVATION_TOKEN,
+        ];
+        if tcp && (!transports.on_stream || of_datagrams.iter().any(|type_| message.has(*type_))) {
+            return Err(Refusal::BAD_REQUEST);
         }
         // Step 4, DONT-FRAGMENT, is an unknown attribute here.
         let even_port = message.find::<EvenPort>().map_err(malformed)?;
@@ -296,7 +374,13 @@ impl Demand {
             return Err(Refusal::BAD_REQUEST);
         }
         let lifetime = message.find::<Lifetime>().map_err(malformed)?;
+        // RFC 8016 §3.1.2: 400 for a ticket in an Allocate; an empty one asks for one.
+        let ticket = message.find::<MobilityTicket<'_>>().map_err(malformed)?;
+        if ticket.is_some_and(|ticket| !ticket.0.is_empty()) {
+            return Err(Refusal::BAD_REQUEST);
+        }
         Ok(Self {
+            mobile: ticket.is_some(),
             family: family.map(|RequestedAddressFamily(family)| family),
             additional,
             parity: match even_port {
@@ -306,6 +390,7 @@ impl Demand {
             },
             token,
             lifetime_s: lifetime.map_or(LIFETIME_DEFAULT_S, |Lifetime(lifetime_s)| lifetime_s),
+            tcp,
         })
     }
 }

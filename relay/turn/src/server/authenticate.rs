@@ -8,11 +8,16 @@
 //! What a client was offered stands in its nonce, which nobody can change: whoever takes the offer
 //! or a bit of it away on the path makes the nonce stale, and whoever shortens the list makes it
 //! differ (bid-down protection, RFC 8489 §9.2.1).
+//!
+//! A request that brings a token is checked in the same order; `third_party` opens the token where
+//! elsewhere a password's key is looked up.
 
 use std::sync::Arc;
 
 use sterna_stun::{
-    attr::{AttributeType, ErrorCode, Nonce, Realm, RequestedTransport, UserHash, Username},
+    attr::{
+        AccessToken, AttributeType, ErrorCode, Nonce, Realm, RequestedTransport, UserHash, Username,
+    },
     credentials::{parse_rest_username, rest_password},
     integrity::{self, Key},
     message::{Message, Method as StunMethod},
@@ -21,10 +26,12 @@ use sterna_stun::{
 
 use super::{
     Server,
+    mobility::asks_to_move,
     respond::{Refusal, Request},
+    third_party::Session,
 };
 use crate::{
-    DropReason, Users, Verdict,
+    DropReason, ServerConfig, Verdict,
     algorithm::{Algorithm, AnswerMac},
     allocation::Allocation,
     tick::Tick,
@@ -41,9 +48,17 @@ impl Authenticated {
     }
 
     /// Tells whether an allocation was made under this name (RFC 8656 §5: else 441).
-    pub(super) fn is_maker_of(&self, allocation: &Allocation) -> bool {
+    pub(super) fn is_maker_of(&self, allocation: &Allocation, request: &Request) -> bool {
         match (&self.0, &allocation.credentials) {
-            (Some(asking), Some(maker)) => asking.name == maker.name,
+            (Some(asking), Some(maker)) => match (asking.session(), maker.session()) {
+                (None, None) => asking.name == maker.name,
+                // RFC 7635 §9: another token is shown when an allocation is refreshed. Elsewhere the
+                // session key says who it is; names of keys are everybody's.
+                (Some(asking), Some(maker)) => {
+                    request.method == StunMethod::REFRESH || asking.key == maker.key
+                }
+                _ => false,
+            },
             // An open relay asks nobody; what was made under a name is still that name's.
             (None, maker) => maker.is_none(),
             (Some(_), None) => false,
@@ -63,12 +78,18 @@ pub(crate) struct Credentials {
 }
 
 /// Where a name comes from.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum CredentialKind {
     /// Listed in the configuration.
     Static,
     /// Made elsewhere with a shared secret; no new allocation from `expiry_unix_s` on.
-    TimeLimited { expiry_unix_s: u64 },
+    TimeLimited {
+        expiry_unix_s: u64,
+        /// The secret's place in the configuration.
+        secret: usize,
+    },
+    /// The name of a key; a token that was sealed with it brought a session key (RFC 7635).
+    ThirdParty(Arc<Session>),
 }
 
 /// Why a request is not authenticated.
@@ -86,7 +107,7 @@ pub(super) enum Failure {
 
 impl Failure {
     /// The client's address was proved by a nonce that it could only have received there.
-    const fn is_proved(self) -> bool {
+    pub(super) const fn is_proved(self) -> bool {
         match self {
             Self::BadRequest { proved } | Self::Unauthenticated { proved } => proved,
             Self::StaleNonce | Self::OverBudget => false,
@@ -130,8 +151,8 @@ impl Server {
             .ok()
             .flatten()
             .ok_or(bad_request)?;
-        let users = Arc::clone(&self.config.users);
-        let name = shown_name(message, &users, features).ok_or(bad_request)?;
+        let config = Arc::clone(&self.config);
+        let name = shown_name(message, &config, features).ok_or(bad_request)?;
         // RFC 8489 §9.2.4: the attributes are looked at where the nonce says that they were offered.
         let algorithm = if features.password_algorithms {
             Algorithm::chosen(message).ok_or(bad_request)?
@@ -148,7 +169,7 @@ impl Server {
         if !fresh {
             return Err(Failure::StaleNonce);
         }
-        if self.is_too_late(now, request, &credentials) {
+        if self.is_too_late(now, request, message, &credentials) {
             return Err(unauthenticated);
         }
         Ok(Authenticated(Some(credentials)))
@@ -235,15 +256,26 @@ impl Server {
         }
     }
 
-    /// A time-limited name makes no allocation once its time is over. The success of one that was
-    /// made earlier may still be repeated, and it may still be refreshed.
-    fn is_too_late(&self, now: Tick, request: &Request, credentials: &Credentials) -> bool {
-        let CredentialKind::TimeLimited { expiry_unix_s } = credentials.kind else {
-            return false;
-        };
-        request.method == StunMethod::ALLOCATE
-            && expiry_unix_s <= self.unix_s(now)
-            && self.find(&request.client, now).is_none()
+    /// A time-limited name makes no allocation once its time is over, and takes none along to
+    /// another address. The success of one that was made earlier may still be repeated, and it may
+    /// still be refreshed where it is.
+    fn is_too_late(
+        &self,
+        now: Tick,
+        request: &Request,
+        message: &Message<'_>,
+        credentials: &Credentials,
+    ) -> bool {
+        match &credentials.kind {
+            CredentialKind::Static => false,
+            CredentialKind::TimeLimited { expiry_unix_s, .. } => {
+                (request.method == StunMethod::ALLOCATE || asks_to_move(request.method, message))
+                    && *expiry_unix_s <= self.unix_s(now)
+                    && self.find(&request.client, now).is_none()
+            }
+            // RFC 7635 §7: a token whose time is over is good for nothing.
+            CredentialKind::ThirdParty(session) => session.ends_unix_s <= self.unix_s(now),
+        }
     }
 
     /// Finds the key under which the message's MAC is right.
@@ -259,6 +291,11 @@ impl Server {
             verify_as_nobody(message);
             return None;
         };
+        if !self.config.oauth.is_empty() && message.has(AttributeType::ACCESS_TOKEN) {
+            // A value that cannot be read is no token either.
+            let token = message.find::<AccessToken<'_>>().ok().flatten()?;
+            return self.verify_token(now, message, name, token, algorithm);
+        }
         // The maker of a living allocation has its key prepared.
         let index = self.find(&request.client, now);
         let maker = index.and_then(|index| self.allocations[index].credentials.as_ref());
@@ -269,10 +306,22 @@ impl Server {
         {
             return Some(maker.clone());
         }
-        let (key, kind) = self.matching_key(message, name, algorithm)?;
-        let account = match kind {
-            CredentialKind::Static => name,
-            CredentialKind::TimeLimited { .. } => account_of(name),
+        let (key, kind) = match maker.and_then(Credentials::session_of) {
+            // RFC 7635 §9: requests other than Allocate and Refresh are signed with the session key
+            // of the allocation's token, and bring none.
+            Some(session) => {
+                integrity::verify(message, &session.key).ok()?;
+                (
+                    session.key.clone(),
+                    CredentialKind::ThirdParty(Arc::clone(session)),
+                )
+            }
+            None => self.matching_key(message, name, algorithm)?,
+        };
+        let account = match (&kind, maker) {
+            (CredentialKind::Static, _) => name,
+            (CredentialKind::ThirdParty(_), Some(maker)) => &*maker.account,
+            _ => account_of(name),
         };
         let credentials = Credentials {
             name: name.into(),
@@ -302,13 +351,14 @@ impl Server {
         }
         let time_limited = parse_rest_username(name);
         if let Some(parts) = time_limited {
-            let kind = CredentialKind::TimeLimited {
-                expiry_unix_s: parts.expiry_unix_s,
-            };
-            for secret in &self.config.secrets {
+            for (place, secret) in self.config.secrets.iter().enumerate() {
                 let password = rest_password(secret.as_bytes(), name);
                 let key = algorithm.key(name, &self.config.realm, &password);
                 if verified(&key) {
+                    let kind = CredentialKind::TimeLimited {
+                        expiry_unix_s: parts.expiry_unix_s,
+                        secret: place,
+                    };
                     return Some((key, kind));
                 }
             }
@@ -322,7 +372,7 @@ impl Server {
 /// there, or where it is malformed. A hash of nobody's name is `Some(None)`.
 fn shown_name<'a>(
     message: &Message<'a>,
-    users: &'a Users,
+    config: &'a ServerConfig,
     features: Features,
 ) -> Option<Option<&'a str>> {
     if let Some(Username(name)) = message.find().ok()? {
@@ -330,7 +380,11 @@ fn shown_name<'a>(
     }
     let UserHash(hash) = message.find().ok()??;
     // Where it was not offered, nobody is looked up.
-    Some(users.name(&hash).filter(|_| features.username_anonymity))
+    let name = config
+        .users
+        .name(&hash)
+        .or_else(|| config.oauth.name(&hash));
+    Some(name.filter(|_| features.username_anonymity))
 }
 
 /// An unknown name costs a verification too, so that time does not tell names apart.

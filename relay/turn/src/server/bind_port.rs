@@ -1,4 +1,5 @@
-//! Opening the socket of an allocation: which port, whose, and what if it is taken.
+//! Opening the socket of an allocation: which port, whose, and what if it is taken. `begin` has the
+//! rest of its birth.
 //!
 //! A port is claimed in the node-wide table before the driver is asked to open it. One that
 //! somebody else holds is passed over and counted, and the next one is tried until every port of
@@ -11,20 +12,16 @@ use rand::Rng;
 use sterna_stun::{attr::AddressFamily, message::TransactionId};
 
 use super::{
-    NOBODY, RelayAddress, Server,
+    RelayAddress, Server,
     authenticate::Credentials,
     candidates::{Candidates, Parity, below},
     respond::{Refusal, Request},
 };
 use crate::{
-    AllocationId, BindToken, Client, Command, DropReason, Event, PortError, RelayPort, Traffic,
-    algorithm::Algorithm,
-    allocation::{Allocation, Granted, Rates, Relay},
-    channels::Channels,
+    BindToken, Client, Command, Meter, PortError, RelayPort,
     limits::{
         FOREIGN_PORT_HOLDOFF_S, PENDING_BINDS_MAX, RELAY_PORT_INDEX_MAX, RESERVATION_LIFETIME_S,
     },
-    permissions::Permissions,
     registry::{
         quota::Holder,
         reservation::{Reservation, Token},
@@ -37,10 +34,29 @@ use crate::{
 pub(super) struct Wanted {
     pub(super) request: Request,
     pub(super) credentials: Option<Credentials>,
-    /// Counted already, twice for a pair.
     pub(super) holder: Holder,
+    /// How many relayed addresses, reserved ones included, are counted for the holder already.
+    pub(super) places: u8,
     pub(super) lifetime_s: u32,
-    pub(super) refused_family: Option<AddressFamily>,
+    /// Where the other half of a dual allocation may be opened, once the first one is settled.
+    pub(super) second: Option<Vec<RelayAddress>>,
+    /// The half that is not to be had, and the code that says why.
+    pub(super) refused: Option<(AddressFamily, u16)>,
+    /// The client wants a ticket, and may have one.
+    pub(super) mobile: bool,
+    /// The next port, if it is held for the client.
+    pub(super) reservation: Option<Token>,
+    /// TCP connections are to be relayed (RFC 6062): the port is listened on, and its
+    /// bytes are measured.
+    pub(super) tcp: Option<Meter>,
+}
+
+/// A socket that was opened for an allocation.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) relay: RelayAddress,
+    pub(super) number: u16,
+    pub(super) port: RelayPort,
 }
 
 /// What waits for the driver's answer.
@@ -48,13 +64,15 @@ pub(super) struct Wanted {
 pub(super) struct Pending {
     token: BindToken,
     pub(super) transaction_id: TransactionId,
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
+    /// The first half of a dual allocation, if it is the second one that is being opened.
+    pub(super) first: Option<Opened>,
     stage: Stage,
     relay: RelayAddress,
     number: u16,
     candidates: Candidates,
     /// The client's connection closed meanwhile.
-    abandoned: bool,
+    pub(super) abandoned: bool,
 }
 
 /// What the driver is doing.
@@ -77,13 +95,25 @@ impl Server {
         relays: Vec<RelayAddress>,
         parity: Parity,
     ) {
+        self.open_after(now, wanted, None, relays, parity);
+    }
+
+    /// Opens a socket like `open`, for an allocation that may have its first half already.
+    pub(super) fn open_after(
+        &mut self,
+        now: Tick,
+        wanted: Wanted,
+        first: Option<Opened>,
+        relays: Vec<RelayAddress>,
+        parity: Parity,
+    ) {
         let mut candidates = Candidates::new(relays, self.config.relay_ports.clone(), parity);
         candidates.shuffle(&mut self.rng);
         let Some((relay, number)) = candidates.next(self.now_s(now), &mut self.rng) else {
-            self.give_up(&wanted, parity);
+            self.fall_back(now, wanted, first, parity);
             return;
         };
-        self.ask_driver(wanted, Stage::Opening, relay, number, candidates);
+        self.ask_driver(wanted, first, Stage::Opening, relay, number, candidates);
     }
 
     /// Takes over the socket of a reservation, whose port is claimed and counted for.
@@ -102,6 +132,7 @@ impl Server {
         };
         self.ask_driver(
             wanted,
+            None,
             Stage::Adopting,
             relay,
             addr.port(),
@@ -148,7 +179,11 @@ impl Server {
         let pending = self.pending.remove(place);
         // The number in the answer to HoldPort means nothing.
         let result = match result {
-            Ok(port) if port.0 >= RELAY_PORT_INDEX_MAX && !pending.is_holding() => {
+            Ok(port)
+                if port.0 >= RELAY_PORT_INDEX_MAX
+                    && !pending.is_holding()
+                    && pending.wanted.tcp.is_none() =>
+            {
                 self.outbox.push(Command::ReleasePort { port });
                 Err(PortError::Exhausted)
             }
@@ -158,7 +193,7 @@ impl Server {
             (Stage::Opening, Ok(port)) if pending.candidates.parity == Parity::Pair => {
                 self.hold_next(pending, port);
             }
-            (Stage::Opening | Stage::Adopting, Ok(port)) => self.opened(now, pending, port, None),
+            (Stage::Opening | Stage::Adopting, Ok(port)) => self.opened(now, pending, port),
             (Stage::Holding(port), Ok(_)) => self.held(now, pending, port),
             (Stage::Opening, Err(PortError::InUse)) => {
                 self.counters.ports_skipped += 1;
@@ -181,7 +216,7 @@ impl Server {
             (stage, Err(_)) => {
                 self.counters.ports_exhausted += 1;
                 self.close(&pending, stage);
-                self.give_up(&pending.wanted, pending.candidates.parity);
+                self.go_without(now, pending);
             }
         }
     }
@@ -189,6 +224,7 @@ impl Server {
     fn ask_driver(
         &mut self,
         wanted: Wanted,
+        first: Option<Opened>,
         stage: Stage,
         relay: RelayAddress,
         number: u16,
@@ -199,6 +235,7 @@ impl Server {
             token: BindToken(0),
             transaction_id,
             wanted,
+            first,
             stage,
             relay,
             number,
@@ -215,7 +252,14 @@ impl Server {
         pending.token = token;
         let addr = SocketAddr::new(pending.relay.internal, pending.number);
         self.outbox.push(match pending.stage {
-            Stage::Opening => Command::BindPort { token, addr },
+            Stage::Opening => match &pending.wanted.tcp {
+                Some(meter) => Command::ListenRelay {
+                    token,
+                    addr,
+                    meter: meter.clone(),
+                },
+                None => Command::BindPort { token, addr },
+            },
             Stage::Adopting => Command::AdoptPort { token, addr },
             Stage::Holding(_) => {
                 // A pair ends at an odd number, so there is a next one.
@@ -233,7 +277,7 @@ impl Server {
             pending.candidates.next(self.now_s(now), &mut self.rng)
         };
         let Some((relay, number)) = next else {
-            self.give_up(&pending.wanted, pending.candidates.parity);
+            self.go_without(now, pending);
             return;
         };
         self.ask(Pending {
@@ -252,7 +296,7 @@ impl Server {
     }
 
     /// Both ports of a pair are ours: the next one is filed under a token.
-    fn held(&mut self, now: Tick, pending: Pending, port: RelayPort) {
+    fn held(&mut self, now: Tick, mut pending: Pending, port: RelayPort) {
         let addr = SocketAddr::new(pending.relay.internal, pending.number + 1);
         let reservation = Reservation {
             addr,
@@ -271,95 +315,10 @@ impl Server {
         self.reservations
             .push_back((now.plus_s(RESERVATION_LIFETIME_S), token));
         self.counters.reservations_made += 1;
-        self.opened(now, pending, port, Some(token));
-    }
-
-    /// The socket is there: the allocation begins.
-    fn opened(&mut self, now: Tick, pending: Pending, port: RelayPort, reservation: Option<Token>) {
-        let Pending {
-            wanted,
-            relay,
-            number,
-            ..
-        } = pending;
-        if pending.abandoned {
-            self.counters.count_drop(DropReason::ClientGone);
-            self.registry.quotas.release(&wanted.holder);
-            self.outbox.release(port, relay.table, number);
-            return;
-        }
-        let session_max_s = self.config.session_max_s;
-        let session_ends = (session_max_s != 0).then(|| now.plus_s(session_max_s));
-        let mut lifetime_s = self.clamp_lifetime(wanted.lifetime_s);
-        if session_ends.is_some() {
-            lifetime_s = lifetime_s.min(session_max_s);
-        }
-        let index = self.allocations.vacant_key();
-        let place = u32::try_from(index).expect("invariant: there are fewer sockets than 2^32");
-        self.generation = self.generation.wrapping_add(1);
-        let id = AllocationId::new(self.worker, self.generation, place);
-        relay.table.publish(number, self.worker, port);
-        let relay = Relay {
-            port,
-            external: SocketAddr::new(relay.external, number),
-            internal: SocketAddr::new(relay.internal, number),
-            table: relay.table,
-        };
-        let (client, relayed) = (wanted.request.client, relay.external);
-        let account = Arc::clone(&wanted.holder.account);
-        let expires = now.plus_s(lifetime_s);
-        self.allocations.insert(Allocation {
-            expires,
-            relay,
-            client,
-            channels: Channels::default(),
-            permissions: Permissions::default(),
-            to_peers: Traffic::default(),
-            to_client: Traffic::default(),
-            rates: Rates::default(),
-            id,
-            holder: wanted.holder,
-            credentials: wanted.credentials,
-            created: now,
-            session_ends,
-            granted: Granted {
-                transaction_id: wanted.request.transaction_id,
-                lifetime_s,
-                reservation,
-                refused_family: wanted.refused_family,
-            },
-        });
-        self.clients.insert(client.key(), place);
-        self.point_port(port, place);
-        self.timers.set(index, expires);
-        self.count_allocated(index);
-        self.outbox.event(Event::Allocated {
-            id,
-            client,
-            account,
-            relayed,
-            lifetime_s,
-        });
-        self.grant(&wanted.request, index);
-    }
-
-    fn count_allocated(&mut self, index: usize) {
-        self.counters.allocated += 1;
-        let credentials = self.allocations[index].credentials.as_ref();
-        match credentials.map(|credentials| credentials.mac.algorithm()) {
-            None => {}
-            Some(Algorithm::Unnamed | Algorithm::Md5) => self.counters.allocated_md5 += 1,
-            Some(Algorithm::Sha256) => self.counters.allocated_sha256 += 1,
-        }
-    }
-
-    /// Lets a relay port point at an allocation, or at nobody.
-    pub(super) fn point_port(&mut self, port: RelayPort, place: u32) {
-        let at = port.0 as usize;
-        if at >= self.by_port.len() {
-            self.by_port.resize(at + 1, NOBODY);
-        }
-        self.by_port[at] = place;
+        // The reservation has one of the two places now.
+        pending.wanted.places -= 1;
+        pending.wanted.reservation = Some(token);
+        self.opened(now, pending, port);
     }
 
     /// Gives back what an attempt that failed for good had claimed or opened.
@@ -381,19 +340,6 @@ impl Server {
         }
     }
 
-    /// RFC 8656 §7.2 step 11: 508, and nothing stays counted.
-    fn give_up(&mut self, wanted: &Wanted, parity: Parity) {
-        self.registry.quotas.release(&wanted.holder);
-        if parity == Parity::Pair {
-            self.registry.quotas.release(&wanted.holder);
-        }
-        self.refuse(
-            &wanted.request,
-            wanted.credentials.as_ref(),
-            &Refusal::CAPACITY,
-        );
-    }
-
     /// A random number below `bound`.
     pub(super) fn below(&mut self, bound: usize) -> usize {
         below(&mut self.rng, bound)
@@ -406,6 +352,21 @@ impl Server {
 }
 
 impl Pending {
+    /// The socket, now that it is open.
+    pub(super) fn into_opened(self, port: RelayPort) -> (Wanted, Option<Opened>, Opened) {
+        let (relay, number) = (self.relay, self.number);
+        let opened = Opened {
+            relay,
+            number,
+            port,
+        };
+        (self.wanted, self.first, opened)
+    }
+
+    pub(super) fn parity(&self) -> Parity {
+        self.candidates.parity
+    }
+
     fn is_holding(&self) -> bool {
         matches!(self.stage, Stage::Holding(_))
     }

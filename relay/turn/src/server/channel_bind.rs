@@ -27,6 +27,10 @@ impl Server {
     ) -> Result<(), Refusal> {
         let index = self.find_own(now, request, authenticated)?;
         let allocation = &mut self.allocations[index];
+        // RFC 6062 §3: no channel carries the bytes of a connection.
+        if !allocation.relay.has_socket() {
+            return Err(Refusal::FORBIDDEN);
+        }
         allocation.channels.sweep(now);
         allocation.permissions.sweep(now);
 
@@ -51,14 +55,10 @@ impl Server {
             .channels
             .is_bound(number, peer)
             .map_err(|_| Refusal::BAD_REQUEST)?;
-        if !allocation.is_of_family(peer) {
+        if !allocation.is_of_family(peer, now) {
             return Err(Refusal::PEER_FAMILY);
         }
-        let permitted = self
-            .config
-            .policy
-            .peer(peer)
-            .map_err(|_| Refusal::FORBIDDEN)?;
+        let permitted = self.judge_peer(index, peer)?;
         self.check_new_channel(now, index, peer.ip(), refreshed)?;
 
         // RFC 8656 §12.2: the binding installs or refreshes the permission as well.

@@ -19,7 +19,7 @@ impl Server {
     ) -> Result<(), Refusal> {
         let index = self.find_own(now, request, authenticated)?;
         self.allocations[index].permissions.sweep(now);
-        let wanted = self.judge_peers(index, message)?;
+        let wanted = self.judge_peers(now, index, message)?;
         self.check_new_permissions(now, index, &wanted)?;
 
         let expires = now.plus_s(PERMISSION_LIFETIME_S);
@@ -37,22 +37,24 @@ impl Server {
     }
 
     /// Judges every peer of the request, each address once, before any is let in.
-    fn judge_peers(&self, index: usize, message: &Message<'_>) -> Result<Vec<Permission>, Refusal> {
+    fn judge_peers(
+        &self,
+        now: Tick,
+        index: usize,
+        message: &Message<'_>,
+    ) -> Result<Vec<Permission>, Refusal> {
         let allocation = &self.allocations[index];
         let mut wanted = Vec::new();
         for peer in message.find_all::<XorPeerAddress>() {
-            // RFC 8656 §10.2: 400 for a malformed peer, 443 for one of the other family, 403 for a
+            // RFC 8656 §10.2: 400 for a malformed peer, 443 for one of a family
+            // that the allocation has not, 403 for a
             // forbidden one; the port is ignored.
             let XorPeerAddress(peer) = peer.map_err(|_| Refusal::BAD_REQUEST)?;
-            if !allocation.is_of_family(peer) {
+            if !allocation.is_of_family(peer, now) {
                 return Err(Refusal::PEER_FAMILY);
             }
             let ip = peer.ip();
-            let permitted = self
-                .config
-                .policy
-                .address(ip)
-                .map_err(|_| Refusal::FORBIDDEN)?;
+            let permitted = self.judge_address(index, ip)?;
             wanted.push(Permission {
                 ip,
                 expires: Tick::default(),

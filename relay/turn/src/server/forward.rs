@@ -30,7 +30,9 @@ impl Server {
         // RFC 8656 §12.6: dropped if it is shorter than its length field says.
         let ChannelData { number, data } =
             ChannelData::parse(packet).map_err(|_| DropReason::TruncatedChannelData)?;
-        let index = self.find(client, now).ok_or(DropReason::NoAllocation)?;
+        let Some(index) = self.find_sender(client, now) else {
+            return self.by_owner(client).ok_or(DropReason::NoAllocation);
+        };
         let channel = self.allocations[index].channels.live_by_number(number, now);
         let channel = channel.ok_or(DropReason::NoChannel)?;
         // A channel whose permission has died drops both ways.
@@ -53,20 +55,22 @@ impl Server {
         payload: Range<usize>,
     ) -> Result<Verdict, DropReason> {
         let allocation = &mut self.allocations[index];
+        let relay = allocation.relay_to(peer, now);
+        let relay = relay.ok_or(DropReason::PeerFamilyMismatch)?;
+        let (port, from) = (relay.port, relay.external);
         allocation
             .rates
-            .spend(now, payload.len(), &self.config.limits)?;
+            .spend(now, payload.len(), &allocation.terms)?;
         allocation.to_peers.add(payload.len());
-        let port = allocation.relay.port;
         self.counters.to_peers.add(payload.len());
         if permitted.own {
-            let from = allocation.relay.external;
             return self.in_process(now, port, from, peer, permitted, payload);
         }
         Ok(Verdict::ToPeer {
             port,
             peer,
             payload,
+            dont_fragment: false,
         })
     }
 
@@ -89,6 +93,7 @@ impl Server {
                 port,
                 peer,
                 payload,
+                dont_fragment: false,
             });
         };
         self.counters.in_process.add(payload.len());
@@ -159,7 +164,7 @@ impl Server {
         let Some(allocation) = self.allocations.get_mut(index as usize) else {
             return Err(DropReason::UnknownRelayPort);
         };
-        if allocation.expires <= now {
+        if !allocation.is_alive_at(port, now) {
             return Err(DropReason::UnknownRelayPort);
         }
         let client = allocation.client;
@@ -183,7 +188,7 @@ impl Server {
         if whole > UDP_PAYLOAD_MAX && !client.transport.is_stream() {
             return Err(DropReason::PayloadTooLong);
         }
-        allocation.rates.spend(now, len, &self.config.limits)?;
+        allocation.rates.spend(now, len, &allocation.terms)?;
         allocation.to_client.add(len);
         self.counters.to_clients.add(len);
         Ok(Verdict::ToClient {

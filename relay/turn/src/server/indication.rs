@@ -26,26 +26,34 @@ impl Server {
             IndicationError::UnknownRequired => DropReason::UnknownAttribute,
             _ => DropReason::BadIndication,
         })?;
-        let index = self.find(client, now).ok_or(DropReason::NoAllocation)?;
+        let Some(index) = self.find_sender(client, now) else {
+            return self.by_owner(client).ok_or(DropReason::NoAllocation);
+        };
         let allocation = &mut self.allocations[index];
-        if !allocation.is_of_family(peer) {
-            return Err(DropReason::PeerFamilyMismatch);
+        // RFC 6062 §3: connections have no datagrams.
+        if !allocation.relay.has_socket() {
+            return Err(DropReason::TcpAllocation);
         }
-        // RFC 8656 §11.2: where DF cannot be set, DONT-FRAGMENT is an unknown attribute; §13.1 to
-        // §13.3: between UDP and UDP with IPv6 on either side it "MUST be ignored by the server".
-        let ignored = !client.transport.is_stream() && (client.addr.is_ipv6() || peer.is_ipv6());
-        if dont_fragment && !ignored {
-            return Err(DropReason::UnknownAttribute);
+        if !allocation.is_of_family(peer, now) {
+            return Err(DropReason::PeerFamilyMismatch);
         }
         let permission = allocation
             .permissions
             .live(peer.ip(), now)
             .ok_or(DropReason::NoPermission)?;
         let permitted = permission.permitted;
-        let port_denied = self.config.policy.port(permitted, peer).is_err();
-        if port_denied {
-            return Err(DropReason::PeerPortDenied);
+        self.judge_port(index, permitted, peer)?;
+        let mut verdict = self.send_on(now, index, peer, permitted, payload)?;
+        // RFC 8656 §13.1 to §13.3: between UDP and UDP with IPv6 on either side DONT-FRAGMENT "MUST
+        // be ignored by the server".
+        let ignored = !client.transport.is_stream() && (client.addr.is_ipv6() || peer.is_ipv6());
+        if let Verdict::ToPeer {
+            dont_fragment: whole,
+            ..
+        } = &mut verdict
+        {
+            *whole = dont_fragment && !ignored;
         }
-        self.send_on(now, index, peer, permitted, payload)
+        Ok(verdict)
     }
 }

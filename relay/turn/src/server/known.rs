@@ -7,15 +7,14 @@ use sterna_stun::{attr::AttributeType, message::Method};
 /// What is understood and out of place is ignored (RFC 8489 §6.3).
 pub(super) fn is_known(method: Method, type_: AttributeType) -> bool {
     match type_ {
-        // Of RFC 5780: see `is_of_discovery`. RFC 6062 and RFC 7635 are not served: a client that
-        // asks for them has to learn it.
+        // Of RFC 5780: see `is_of_discovery`. A token of RFC 7635 is understood where there are keys
+        // for it.
         AttributeType::CHANGE_REQUEST
         | AttributeType::PADDING
         | AttributeType::RESPONSE_PORT
-        | AttributeType::CONNECTION_ID
         | AttributeType::ACCESS_TOKEN => false,
-        // RFC 8656 §7.2 step 4: a server that cannot set DF treats it as unknown in an Allocate.
-        AttributeType::DONT_FRAGMENT => method != Method::ALLOCATE,
+        // RFC 6062 §6.2.1: where it is not asked for, it is as unknown as the method.
+        AttributeType::CONNECTION_ID => method == Method::CONNECTION_BIND,
         // Reserved since RFC 5766; early clients still send BANDWIDTH.
         AttributeType(0x0010) => true,
         _ => type_.is_known(),

@@ -3,30 +3,48 @@
 //! | what | where |
 //! |---|---|
 //! | who may ask | `authenticate` |
-//! | Allocate, and opening its socket | `allocate`, `bind_port` |
+//! | Allocate, opening its sockets, what comes of it | `allocate`, `bind_port`, `begin` |
+//! | sending a client elsewhere | `redirect` |
 //! | Refresh, CreatePermission, ChannelBind, Binding | a file each |
 //! | Binding where NAT behaviour discovery is served | `discover` |
+//! | TCP connections to peers | `connect`, `connection_attempt`, `connection_bind`, `peer_connections` |
 //! | Send indications | `indication` |
+//! | which peers an allocation may reach | `judge` |
 //! | data both ways, also from client to client | `forward` |
-//! | answers | `respond` |
+//! | ICMP errors about what was sent | `icmp` |
+//! | tokens of third parties | `third_party` |
+//! | answers, and what they offer | `respond`, `offer` |
+//! | a client that moves to another 5-tuple | `mobility`; to one of another worker: `moved` |
 //! | lifetimes, revocation, configuration | `timeout`, `revoke`, `reconfigure` |
 
 mod allocate;
 pub(crate) mod authenticate;
+mod begin;
 mod bind_port;
 mod binding;
 mod candidates;
 mod channel_bind;
+mod connect;
+mod connection_attempt;
+mod connection_bind;
 mod create_permission;
 mod discover;
 mod end;
 mod forward;
+mod icmp;
 mod indication;
+mod judge;
 mod known;
+pub(crate) mod mobility;
+mod moved;
+mod offer;
+pub(crate) mod peer_connections;
 mod reconfigure;
+mod redirect;
 mod refresh;
-mod respond;
+pub(crate) mod respond;
 mod revoke;
+pub(crate) mod third_party;
 mod timeout;
 
 use std::{
@@ -42,19 +60,24 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use slab::Slab;
 use sterna_stun::{
+    attr::AttributeType,
     demux::{Kind, classify},
     fingerprint::{self, Fingerprint},
     message::{Class, Message, Method as StunMethod},
 };
 
+pub use self::moved::Lease;
 use self::{
-    authenticate::Authenticated,
+    authenticate::{Authenticated, Failure},
     bind_port::Pending,
+    mobility::WAITING,
+    moved::Moved,
+    peer_connections::PeerConnections,
     respond::{Outbox, Refusal, Request},
 };
 use crate::{
-    BindToken, Client, Command, Counters, DropReason, EndReason, Method, Outcome, PeerAddr,
-    PortError, Registry, RelayPort, Revoke, ServerConfig, Verdict, WorkerId,
+    BindToken, Client, Command, Counters, DropReason, Method, NotConnected, Outcome, PeerAddr,
+    PeerConnection, PortError, Registry, RelayPort, Revoke, ServerConfig, Verdict, WorkerId,
     addr::ClientKey,
     allocation::{Allocation, AllocationView},
     rate::HashedBuckets,
@@ -81,13 +104,19 @@ pub struct Server {
     allocations: Slab<Allocation>,
     /// Moves on with each allocation, so that no name is given twice.
     generation: u32,
+    /// Places in `allocations`; of 5-tuples that were moved to and not used, marked `WAITING`.
     clients: HashMap<ClientKey, u32, FixedState>,
+    /// Clients that other workers have the allocations of.
+    moved: Moved,
+    /// What another worker sent along with the packet that is being handled.
+    lease: Option<Lease>,
     /// Places in `allocations` by relay port.
     by_port: Vec<u32>,
     timers: Timers,
     pending: Slab<Pending>,
     /// Reservations of this worker; all last equally long, so the first ends first.
     reservations: VecDeque<(Tick, Token)>,
+    peers: PeerConnections,
 
     unproved: HashedBuckets,
     failed: HashedBuckets,
@@ -128,10 +157,13 @@ impl Server {
             allocations: Slab::new(),
             generation: 0,
             clients,
+            moved: Moved::default(),
+            lease: None,
             by_port: Vec::new(),
             timers: Timers::default(),
             pending: Slab::new(),
             reservations: VecDeque::new(),
+            peers: PeerConnections::default(),
             unproved,
             failed,
             outbox: Outbox::default(),
@@ -176,7 +208,20 @@ impl Server {
         self.verdict(outcome)
     }
 
-    /// Takes the answer to `BindPort`, `HoldPort` or `AdoptPort`.
+    /// Takes what another worker's `Verdict::ToOwner` carried: a packet of a client that has moved.
+    pub fn handle_moved(
+        &mut self,
+        now: Instant,
+        client: Client,
+        packet: &[u8],
+        lease: Option<Lease>,
+    ) -> Verdict {
+        let now = self.clock.tick(now);
+        let outcome = self.moved_packet(now, client.unmapped(), packet, lease);
+        self.verdict(outcome)
+    }
+
+    /// Takes the answer to `BindPort`, `HoldPort`, `AdoptPort` or `ListenRelay`.
     pub fn handle_port(
         &mut self,
         now: Instant,
@@ -187,13 +232,39 @@ impl Server {
         self.port_answer(tick, token, result);
     }
 
-    /// Takes note that a client's connection is gone, and its allocation with it.
-    pub fn handle_stream_closed(&mut self, _now: Instant, client: Client) {
-        let client = client.unmapped();
-        self.abandon_pending(&client);
-        if let Some(&index) = self.clients.get(&client.key()) {
-            self.end(index as usize, EndReason::StreamClosed);
-        }
+    /// Takes the answer to `ConnectPeer`.
+    pub fn handle_connected(
+        &mut self,
+        now: Instant,
+        token: BindToken,
+        result: Result<PeerConnection, NotConnected>,
+    ) {
+        let now = self.clock.tick(now);
+        self.connect_answer(now, token, result);
+    }
+
+    /// Takes a TCP connection that a peer made to a listener.
+    pub fn handle_peer_connection(
+        &mut self,
+        now: Instant,
+        port: RelayPort,
+        from: SocketAddr,
+        connection: PeerConnection,
+    ) {
+        let now = self.clock.tick(now);
+        self.connection_attempt(now, port, from, connection);
+    }
+
+    /// Takes note that a connection to a peer has ended, bound or not, by whichever side.
+    pub fn handle_connection_closed(&mut self, _now: Instant, connection: PeerConnection) {
+        self.connection_ended(connection);
+    }
+
+    /// Takes note that a client's connection is gone, and its allocation with it, unless it has
+    /// another 5-tuple or a ticket to come back with.
+    pub fn handle_stream_closed(&mut self, now: Instant, client: Client) {
+        let now = self.clock.tick(now);
+        self.stream_closed(now, &client.unmapped());
     }
 
     /// Ends what has reached its end, a batch at a time.
@@ -225,7 +296,8 @@ impl Server {
         self.revoke_matching(revoke)
     }
 
-    /// Refuses new allocations (508) while true. Living ones go on.
+    /// Refuses new allocations (300 where there is an alternate server, else 508) while true. Living
+    /// ones go on.
     pub fn drain(&mut self, draining: bool) {
         self.draining = draining;
     }
@@ -291,6 +363,10 @@ impl Server {
             (Class::Request, StunMethod::REFRESH) => Method::Refresh,
             (Class::Request, StunMethod::CREATE_PERMISSION) => Method::CreatePermission,
             (Class::Request, StunMethod::CHANNEL_BIND) => Method::ChannelBind,
+            (Class::Request, StunMethod::CONNECT) if self.config.tcp_allocations => Method::Connect,
+            (Class::Request, StunMethod::CONNECTION_BIND) if self.config.tcp_allocations => {
+                Method::ConnectionBind
+            }
             (Class::Request, _) => return Err(DropReason::UnknownMethod),
             _ => return Err(DropReason::UnexpectedClass),
         };
@@ -301,7 +377,8 @@ impl Server {
         };
         match &outcome {
             Err(_) => self.counters.count_message(method, Outcome::Dropped),
-            Ok(Verdict::Handled) => {} // counted with its answer
+            Ok(Verdict::Handled) => {}        // counted with its answer
+            Ok(Verdict::ToOwner { .. }) => {} // counted there
             Ok(_) => self.counters.count_message(method, Outcome::Success),
         }
         outcome
@@ -315,12 +392,34 @@ impl Server {
         message: &Message<'_>,
         method: Method,
     ) -> Result<Verdict, DropReason> {
+        // Whoever moves shows credentials here first; what it moved already is the owner's.
+        let moves = mobility::asks_to_move(request.method, message);
+        if !moves
+            && self.find(&request.client, now).is_none()
+            && let Some(verdict) = self.by_owner(&request.client)
+        {
+            return Ok(verdict);
+        }
+        let takes_tokens = !self.config.oauth.is_empty();
         let authenticated = match self.authenticate(now, request, message) {
             Ok(authenticated) => authenticated,
+            // RFC 7635 §7: a token that nobody asked for is an unknown attribute.
+            Err(failure @ Failure::Unauthenticated { .. })
+                if !takes_tokens && message.has(AttributeType::ACCESS_TOKEN) =>
+            {
+                self.may_answer(now, request, failure.is_proved())?;
+                let unknown =
+                    message.unknown_required(|type_| known::is_known(request.method, type_));
+                self.refuse(request, None, &Refusal::Unknown(unknown));
+                return Ok(Verdict::Handled);
+            }
             Err(failure) => return self.reject(now, request, message, failure),
         };
         // RFC 8489 §6.3: what must be understood is asked after authentication.
-        let unknown = message.unknown_required(|type_| known::is_known(request.method, type_));
+        let unknown = message.unknown_required(|type_| {
+            known::is_known(request.method, type_)
+                || takes_tokens && type_ == AttributeType::ACCESS_TOKEN
+        });
         let outcome = if unknown.is_empty() {
             self.dispatch(now, request, message, &authenticated, method)
         } else {
@@ -329,6 +428,9 @@ impl Server {
         match outcome {
             Ok(()) => Ok(Verdict::Handled),
             Err(Refusal::Silent(reason)) => Err(reason),
+            Err(Refusal::HandOn(worker, lease)) => {
+                Ok(self.send_to_owner(worker, request.client, Some(lease)))
+            }
             Err(refusal) => {
                 self.refuse(request, authenticated.credentials(), &refusal);
                 Ok(Verdict::Handled)
@@ -350,6 +452,8 @@ impl Server {
             Method::CreatePermission => {
                 self.create_permission(now, request, message, authenticated)
             }
+            Method::Connect => self.connect(now, request, message, authenticated),
+            Method::ConnectionBind => self.connection_bind(request, message, authenticated),
             _ => self.channel_bind(now, request, message, authenticated),
         }
     }
@@ -357,7 +461,7 @@ impl Server {
     /// The place of a client's living allocation.
     #[inline]
     fn find(&self, client: &Client, now: Tick) -> Option<usize> {
-        let index = *self.clients.get(&client.key())? as usize;
+        let index = (*self.clients.get(&client.key())? & !WAITING) as usize;
         (self.allocations[index].expires > now).then_some(index)
     }
 
@@ -372,7 +476,7 @@ impl Server {
         let index = self
             .find(&request.client, now)
             .ok_or(Refusal::ALLOCATION_MISMATCH)?;
-        if authenticated.is_maker_of(&self.allocations[index]) {
+        if authenticated.is_maker_of(&self.allocations[index], request) {
             Ok(index)
         } else {
             Err(Refusal::WRONG_CREDENTIALS)

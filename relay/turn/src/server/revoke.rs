@@ -14,8 +14,8 @@ impl Server {
                 }
                 usize::from(found)
             }
-            Revoke::User(account) => self.end_all(EndReason::Revoked, |allocation| {
-                *allocation.holder.account == **account
+            Revoke::User(name) => self.end_all(EndReason::Revoked, |allocation| {
+                *allocation.holder.account == **name || allocation.is_of_key(name)
             }),
         }
     }

@@ -39,7 +39,7 @@ fn a_seed_replays_exactly() {
 #[test]
 fn the_runs_reach_what_they_are_meant_to_reach() {
     let mut tally = world::Tally::default();
-    (0..40).for_each(|seed| tally.add(&World::new(seed, 3).run()));
+    (0..60).for_each(|seed| tally.add(&World::new(seed, 3).run()));
     for code in [0, 400, 401, 403, 437, 438, 441, 443, 486, 508] {
         assert!(
             tally.codes.get(&code) > Some(&30),
@@ -51,9 +51,11 @@ fn the_runs_reach_what_they_are_meant_to_reach() {
         "channel",
         "data_indication",
         "to_worker",
+        "icmp",
         "by_md5",
         "by_sha256",
         "by_sha256_under_a_hash",
+        "dual",
     ] {
         assert!(
             tally.verdicts.get(verdict) > Some(&100),
@@ -61,6 +63,8 @@ fn the_runs_reach_what_they_are_meant_to_reach() {
         );
     }
     for reason in [
+        "dual_in_part",
+        "half_released",
         "no_permission",
         "no_channel",
         "no_allocation",

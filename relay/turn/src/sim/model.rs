@@ -12,7 +12,7 @@ pub(super) const RELAY_V4: &str = "198.51.100.1";
 pub(super) const RELAY_V6: &str = "2620:5::1";
 pub(super) const PORTS: std::ops::RangeInclusive<u16> = 50_000..=50_013;
 pub(super) const FOREIGN: [u16; 3] = [50_002, 50_005, 50_012];
-pub(super) const USER_MAX: usize = 4;
+pub(super) const USER_MAX: usize = 5;
 
 /// The client's end of a 5-tuple.
 pub(super) type Tuple = (Transport, u32, SocketAddr);
@@ -22,6 +22,8 @@ pub(super) type Tuple = (Transport, u32, SocketAddr);
 pub(super) enum Ask {
     Allocate {
         v6: bool,
+        /// Both families.
+        dual: bool,
         even: Option<bool>,
         token: Option<[u8; 8]>,
         lifetime_s: Option<u32>,
@@ -77,15 +79,37 @@ pub(super) enum Route {
 
 #[derive(Clone, Debug)]
 pub(super) struct Alloc {
-    pub(super) relayed: SocketAddr,
+    /// Relayed addresses and their ends: one, or one of each family.
+    pub(super) halves: Vec<(SocketAddr, Instant)>,
     pub(super) worker: usize,
     name: String,
-    expires: Instant,
     permissions: BTreeMap<IpAddr, Instant>,
     channels: BTreeMap<u16, (SocketAddr, Instant)>,
     transaction: u64,
     pub(super) lifetime_s: u32,
     pub(super) token: Option<[u8; 8]>,
+    refused: Option<(bool, u16)>,
+}
+
+impl Alloc {
+    fn half(&self, v6: bool) -> Option<SocketAddr> {
+        let mut halves = self.halves.iter();
+        halves
+            .find(|(relayed, _)| relayed.is_ipv6() == v6)
+            .map(|(relayed, _)| *relayed)
+    }
+
+    pub(super) fn has(&self, relayed: SocketAddr) -> bool {
+        self.halves.iter().any(|(half, _)| *half == relayed)
+    }
+
+    /// What belongs to no half goes.
+    fn prune(&mut self) {
+        let (v4, v6) = (self.half(false).is_some(), self.half(true).is_some());
+        let stays = |ip: IpAddr| if ip.is_ipv6() { v6 } else { v4 };
+        self.permissions.retain(|ip, _| stays(*ip));
+        self.channels.retain(|_, (peer, _)| stays(peer.ip()));
+    }
 }
 
 #[derive(Debug, Default)]
@@ -108,11 +132,13 @@ impl Model {
     /// Forgets what has ended by now.
     pub(super) fn at(&mut self, now: Instant, minute: u64) {
         self.minute = minute;
-        self.allocs.retain(|_, alloc| alloc.expires > now);
         for alloc in self.allocs.values_mut() {
+            alloc.halves.retain(|(_, end)| *end > now);
+            alloc.prune();
             alloc.permissions.retain(|_, end| *end > now);
             alloc.channels.retain(|_, (_, end)| *end > now);
         }
+        self.allocs.retain(|_, alloc| !alloc.halves.is_empty());
         self.reserved.retain(|_, (_, _, end)| *end > now);
     }
 
@@ -129,11 +155,8 @@ impl Model {
         if !fresh {
             return 438;
         }
-        if let Ask::Allocate {
-            v6, even, token, ..
-        } = ask
-        {
-            return self.allocate(tuple, *v6, *even, *token, by);
+        if let Ask::Allocate { even, token, .. } = ask {
+            return self.allocate(tuple, ask, *even, *token, by);
         }
         let Some(alloc) = self.allocs.get(&tuple) else {
             return 437;
@@ -141,17 +164,23 @@ impl Model {
         if alloc.name != by.name {
             return 441;
         }
-        let relay_v6 = alloc.relayed.is_ipv6();
         match ask {
             Ask::Refresh { v6, lifetime_s } => {
-                if v6.is_some_and(|v6| v6 != relay_v6) {
+                if v6.is_some_and(|v6| alloc.half(v6).is_none()) {
                     return 443;
                 }
-                if *lifetime_s == 0 {
-                    self.allocs.remove(&tuple);
-                } else if let Some(alloc) = self.allocs.get_mut(&tuple) {
-                    alloc.expires = now + seconds((*lifetime_s).clamp(600, 3600));
+                let end = match lifetime_s {
+                    0 => now,
+                    lifetime_s => now + seconds((*lifetime_s).clamp(600, 3600)),
+                };
+                if let Some(alloc) = self.allocs.get_mut(&tuple) {
+                    for half in &mut alloc.halves {
+                        if v6.is_none_or(|v6| half.0.is_ipv6() == v6) {
+                            half.1 = end;
+                        }
+                    }
                 }
+                self.at(now, self.minute);
                 0
             }
             Ask::Permit(peers) => {
@@ -159,7 +188,7 @@ impl Model {
                     return 400;
                 }
                 for peer in peers {
-                    if peer.is_ipv6() != relay_v6 {
+                    if alloc.half(peer.is_ipv6()).is_none() {
                         return 443;
                     }
                     if !self.permits(peer.ip()) {
@@ -177,7 +206,7 @@ impl Model {
                 if !(0x4000..=0x4fff).contains(number) || otherwise {
                     return 400;
                 }
-                if peer.is_ipv6() != relay_v6 {
+                if alloc.half(peer.is_ipv6()).is_none() {
                     return 443;
                 }
                 if !self.permits(peer.ip()) || !self.permits_port(*peer) {
@@ -196,11 +225,14 @@ impl Model {
     fn allocate(
         &mut self,
         tuple: Tuple,
-        v6: bool,
+        ask: &Ask,
         even: Option<bool>,
         token: Option<[u8; 8]>,
         by: &Signature,
     ) -> u16 {
+        let Ask::Allocate { v6, dual, .. } = *ask else {
+            unreachable!("asked for by Allocate only")
+        };
         if let Some(alloc) = self.allocs.get(&tuple) {
             return if alloc.transaction == by.transaction {
                 0
@@ -208,7 +240,10 @@ impl Model {
                 437
             };
         }
-        if token.is_some() && (v6 || even.is_some()) {
+        if token.is_some() && (v6 || dual || even.is_some()) || v6 && dual {
+            return 400;
+        }
+        if dual && even == Some(true) {
             return 400;
         }
         if let Some(token) = token {
@@ -225,27 +260,54 @@ impl Model {
         if self.draining {
             return 508;
         }
-        let held = self
-            .reserved
-            .values()
-            .filter(|(_, name, _)| *name == by.name)
-            .count();
-        let has = self
-            .allocs
-            .values()
-            .filter(|alloc| alloc.name == by.name)
-            .count()
-            + held;
         let wants = if even == Some(true) { 2 } else { 1 };
-        if has + wants > USER_MAX {
+        if self.held_by(&by.name) + wants > USER_MAX {
             return 486;
         }
+        let (halves, _) = self.halves_for(v6, dual, even, &by.name);
+        if halves.is_empty() { 508 } else { 0 }
+    }
+
+    /// Relayed and reserved addresses of a user.
+    fn held_by(&self, name: &str) -> usize {
+        let reserved = self.reserved.values();
+        let allocs = self.allocs.values().filter(|alloc| alloc.name == name);
+        reserved.filter(|(_, holder, _)| holder == name).count()
+            + allocs.map(|alloc| alloc.halves.len()).sum::<usize>()
+    }
+
+    /// Which families are to be had of those that are wanted, and what is said of the other one.
+    fn halves_for(
+        &self,
+        v6: bool,
+        dual: bool,
+        even: Option<bool>,
+        name: &str,
+    ) -> (Vec<bool>, Option<(bool, u16)>) {
+        if !dual {
+            let had = self.is_to_be_had(v6, even);
+            return (Vec::from_iter(had.then_some(v6)), None);
+        }
+        let room_for_two = self.held_by(name) + 2 <= USER_MAX;
+        let mut halves = Vec::new();
+        let mut refused = None;
+        for v6 in [false, true] {
+            if self.is_to_be_had(v6, even) && (room_for_two || !v6) {
+                halves.push(v6);
+            } else {
+                refused = Some((v6, 508));
+            }
+        }
+        (halves, refused)
+    }
+
+    fn is_to_be_had(&self, v6: bool, even: Option<bool>) -> bool {
         let ip: IpAddr = if v6 { RELAY_V6 } else { RELAY_V4 }.parse().expect("ok");
         let free = |port: u16| {
             let addr = SocketAddr::new(ip, port);
             PORTS.contains(&port)
                 && (v6 || !FOREIGN.contains(&port))
-                && self.allocs.values().all(|alloc| alloc.relayed != addr)
+                && self.allocs.values().all(|alloc| !alloc.has(addr))
                 && self.reserved.values().all(|(held, _, _)| *held != addr)
         };
         let fits = |port: u16| match even {
@@ -253,7 +315,7 @@ impl Model {
             Some(false) => port.is_multiple_of(2) && free(port),
             Some(true) => port.is_multiple_of(2) && free(port) && free(port + 1),
         };
-        if PORTS.into_iter().any(fits) { 0 } else { 508 }
+        PORTS.into_iter().any(fits)
     }
 
     /// Takes note of an allocation that was granted, and of where.
@@ -265,11 +327,13 @@ impl Model {
         worker: usize,
         ask: &Ask,
         by: &Signature,
-        relayed: SocketAddr,
+        relayed: &[SocketAddr],
+        refused: Option<(bool, u16)>,
         token: Option<[u8; 8]>,
     ) {
         let Ask::Allocate {
             v6,
+            dual,
             even,
             token: shown,
             lifetime_s,
@@ -278,43 +342,51 @@ impl Model {
             return;
         };
         if let Some(alloc) = self.allocs.get(&tuple) {
+            let halves: Vec<_> = alloc.halves.iter().map(|(half, _)| *half).collect();
             assert_eq!(
-                (alloc.relayed, alloc.token),
-                (relayed, token),
-                "the same success again"
+                (&halves[..], alloc.refused, alloc.token),
+                (relayed, refused, token),
+                "the same success again, of what lives"
             );
             return;
         }
-        assert!(PORTS.contains(&relayed.port()));
-        assert!(
-            self.allocs.values().all(|alloc| alloc.relayed != relayed),
-            "given twice"
-        );
+        for relayed in relayed {
+            assert!(PORTS.contains(&relayed.port()));
+            assert!(
+                self.allocs.values().all(|alloc| !alloc.has(*relayed)),
+                "given twice"
+            );
+        }
         assert_eq!(token.is_some(), *even == Some(true));
         match shown.and_then(|shown| self.reserved.remove(&shown)) {
-            Some((held, _, _)) => assert_eq!(relayed, held),
+            Some((held, _, _)) => assert_eq!((relayed, refused), (&[held][..], None)),
             None => {
-                assert_eq!(relayed.is_ipv6(), *v6);
-                assert!(self.reserved.values().all(|(held, _, _)| *held != relayed));
-                assert!(even.is_none() || relayed.port().is_multiple_of(2));
+                let families: Vec<_> = relayed.iter().map(SocketAddr::is_ipv6).collect();
+                let expected = self.halves_for(*v6, *dual, *even, &by.name);
+                assert_eq!((families, refused), expected);
+                for relayed in relayed {
+                    assert!(self.reserved.values().all(|(held, _, _)| held != relayed));
+                    assert!(even.is_none() || relayed.port().is_multiple_of(2));
+                }
             }
         }
         if let Some(token) = token {
-            let held = SocketAddr::new(relayed.ip(), relayed.port() + 1);
+            let held = SocketAddr::new(relayed[0].ip(), relayed[0].port() + 1);
             self.reserved
                 .insert(token, (held, by.name.clone(), now + seconds(60)));
         }
         let lifetime_s = lifetime_s.unwrap_or(600).clamp(600, 3600);
+        let end = now + seconds(lifetime_s);
         let alloc = Alloc {
-            relayed,
+            halves: relayed.iter().map(|relayed| (*relayed, end)).collect(),
             worker,
             name: by.name.clone(),
-            expires: now + seconds(lifetime_s),
             permissions: BTreeMap::new(),
             channels: BTreeMap::new(),
             transaction: by.transaction,
             lifetime_s,
             token,
+            refused,
         };
         self.allocs.insert(tuple, alloc);
     }
@@ -337,9 +409,9 @@ impl Model {
             },
             Datum::Send(peer, len) => (peer, len),
         };
-        if peer.is_ipv6() != alloc.relayed.is_ipv6() {
+        let Some(relayed) = alloc.half(peer.is_ipv6()) else {
             return Route::Drop(DropReason::PeerFamilyMismatch);
-        }
+        };
         if !alloc.permissions.contains_key(&peer.ip()) {
             return Route::Drop(DropReason::NoPermission);
         }
@@ -348,20 +420,16 @@ impl Model {
         }
         assert!(self.permits(peer.ip()), "a permission for a forbidden peer");
         if !is_own(peer.ip()) {
-            return Route::ToPeer {
-                relayed: alloc.relayed,
-                peer,
-                len,
-            };
+            return Route::ToPeer { relayed, peer, len };
         }
         let mut others = self.allocs.values();
-        match others.find(|other| other.relayed == peer) {
+        match others.find(|other| other.has(peer)) {
             None => Route::Drop(DropReason::OwnAddress),
-            Some(other) if other.worker == alloc.worker => self.to_client(peer, alloc.relayed, len),
+            Some(other) if other.worker == alloc.worker => self.to_client(peer, relayed, len),
             Some(other) => Route::ToWorker {
                 worker: other.worker,
                 to: peer,
-                from: alloc.relayed,
+                from: relayed,
                 len,
             },
         }
@@ -370,7 +438,7 @@ impl Model {
     /// Where data for a relayed address goes.
     pub(super) fn to_client(&self, relayed: SocketAddr, from: SocketAddr, len: usize) -> Route {
         let mut allocs = self.allocs.iter();
-        let Some((tuple, alloc)) = allocs.find(|(_, alloc)| alloc.relayed == relayed) else {
+        let Some((tuple, alloc)) = allocs.find(|(_, alloc)| alloc.has(relayed)) else {
             return Route::Drop(DropReason::UnknownRelayPort);
         };
         if !alloc.permissions.contains_key(&from.ip()) {

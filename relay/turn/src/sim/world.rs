@@ -12,6 +12,7 @@ use std::{
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
+use sterna_stun::attr::Icmp;
 
 use super::model::{Ask, Datum, FOREIGN, Model, PORTS, RELAY_V4, Signature, Tuple, USER_MAX};
 use crate::{
@@ -61,6 +62,11 @@ enum Parcel {
         peer: SocketAddr,
         len: usize,
     },
+    Icmp {
+        relayed: SocketAddr,
+        peer: SocketAddr,
+        icmp: Icmp,
+    },
     Letter {
         worker: usize,
         to: SocketAddr,
@@ -77,7 +83,7 @@ enum Parcel {
 #[derive(Debug)]
 struct Actor {
     caller: Caller,
-    relayed: Option<SocketAddr>,
+    relayed: Vec<SocketAddr>,
     token: Option<[u8; 8]>,
 }
 
@@ -99,6 +105,7 @@ impl World {
         let config = edited(|config| {
             config.relay_ports = PORTS;
             config.limits.allocations_per_user_max = u32::try_from(USER_MAX).expect("few");
+            config.limits.icmp_per_allocation_per_s = 0;
             config.limits.unauthenticated_replies_per_prefix_per_s = 0;
             config.limits.failed_credentials_per_client_per_s = 0;
         });
@@ -117,7 +124,7 @@ impl World {
             caller.modern = index % 4 >= 2;
             Actor {
                 caller,
-                relayed: None,
+                relayed: Vec::new(),
                 token: None,
             }
         };

@@ -3,6 +3,7 @@
 
 mod caller;
 mod node;
+mod tcp;
 
 pub(crate) use caller::{Answer, Caller};
-pub(crate) use node::{Node, START_UNIX_S, config, edited};
+pub(crate) use node::{Connecting, Node, START_UNIX_S, config, edited};

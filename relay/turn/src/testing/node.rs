@@ -1,4 +1,4 @@
-//! The driver's side: workers, a clock, imaginary sockets.
+//! The driver's side: workers, a clock, imaginary sockets. Its TCP side is in `tcp`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -16,9 +16,19 @@ use sterna_stun::{
 
 use super::{Answer, Caller};
 use crate::{
-    Client, Command, DropReason, Epoch, Event, Limits, Policy, PolicyConfig, PortError, Registry,
-    RelayPort, Server, ServerConfig, Users, Verdict, WorkerId, limits::REPLY_BYTES_MAX,
+    BindToken, Client, Command, DropReason, Epoch, Event, Meter, PeerConnection, Policy,
+    PolicyConfig, PortError, Registry, RelayPort, Server, ServerConfig, Users, Verdict, WorkerId,
+    limits::REPLY_BYTES_MAX,
 };
+
+/// A connect that was asked for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Connecting {
+    pub(crate) worker: usize,
+    pub(crate) token: BindToken,
+    pub(crate) port: RelayPort,
+    pub(crate) peer: SocketAddr,
+}
 
 /// What the world's clock says when a test begins.
 pub(crate) const START_UNIX_S: u64 = 1_800_000_000;
@@ -32,6 +42,16 @@ pub(crate) struct Node {
     pub(crate) now: Instant,
     /// Open relay sockets.
     pub(crate) open: BTreeMap<RelayPort, SocketAddr>,
+    /// Open TCP listeners.
+    pub(crate) listening: BTreeMap<RelayPort, SocketAddr>,
+    /// What they measure; of those that are closed, too.
+    pub(crate) meters: BTreeMap<RelayPort, Meter>,
+    /// Connects that the driver is asked for and that nobody has answered.
+    pub(crate) connecting: Vec<Connecting>,
+    /// TCP connections to peers, with their listener.
+    pub(crate) peers: BTreeMap<PeerConnection, RelayPort>,
+    /// Connections that were joined, in order.
+    pub(crate) joined: Vec<(Client, PeerConnection)>,
     /// Sockets held for a token.
     pub(crate) held: BTreeSet<SocketAddr>,
     /// Addresses that somebody else holds.
@@ -41,9 +61,11 @@ pub(crate) struct Node {
     pub(crate) answers: VecDeque<Answer>,
     pub(crate) events: Vec<Event>,
     pub(crate) closed_streams: Vec<Client>,
+    pub(crate) detached: Vec<Client>,
     /// Every address that the driver was asked to open or hold, in order.
     pub(crate) asked: Vec<SocketAddr>,
     next_port: u32,
+    pub(super) next_peer: u32,
 }
 
 /// A configuration as a test wants it: IPv4 and IPv6, two users, a secret.
@@ -58,28 +80,18 @@ pub(crate) fn config() -> ServerConfig {
         relay_addresses: listeners.iter().map(SocketAddr::ip).collect(),
         ..PolicyConfig::default()
     };
+    let nonce_keys = NonceKeys::new(NonceKey::new(1, &[7; 32]), None);
+    let epoch = Epoch {
+        instant: Instant::now(),
+        unix_s: START_UNIX_S,
+    };
     ServerConfig {
-        realm: realm.into(),
         software: "Sterna".into(),
         listeners,
-        discovery: Vec::new(),
-        relay_addresses: Vec::new(),
-        external_addresses: Vec::new(),
-        relay_ports: 49_152..=65_535,
-        lifetime_max_s: 3600,
-        session_max_s: 0,
         users: Arc::new(Users::new(realm, [("alice", "alice's"), ("bob", "bob's")])),
         secrets: vec!["north".into(), "south".into()],
-        password_algorithms: true,
-        open_relay: false,
-        rfc5766_channels: false,
-        nonce_keys: NonceKeys::new(NonceKey::new(1, &[7; 32]), None),
-        epoch: Epoch {
-            instant: Instant::now(),
-            unix_s: START_UNIX_S,
-        },
         policy: Arc::new(Policy::new(&policy)),
-        limits: Limits::default(),
+        ..ServerConfig::new(realm, nonce_keys, epoch)
     }
 }
 
@@ -117,14 +129,21 @@ impl Node {
             config,
             now,
             open: BTreeMap::new(),
+            listening: BTreeMap::new(),
+            meters: BTreeMap::new(),
+            connecting: Vec::new(),
+            peers: BTreeMap::new(),
+            joined: Vec::new(),
             held: BTreeSet::new(),
             foreign: BTreeSet::new(),
             refuse_next: None,
             answers: VecDeque::new(),
             events: Vec::new(),
             closed_streams: Vec::new(),
+            detached: Vec::new(),
             asked: Vec::new(),
             next_port: 0,
+            next_peer: 0,
         }
     }
 
@@ -179,9 +198,35 @@ impl Node {
         self.reconfigure(|config| config.policy = Arc::new(Policy::new(&policy)));
     }
 
-    /// Hands a packet in and does what it calls for.
+    /// Hands a packet in and does what it calls for; what is another worker's business goes there.
     pub(crate) fn receive(&mut self, worker: usize, client: Client, packet: &[u8]) -> Verdict {
+        let verdict = self.receive_here(worker, client, packet);
+        self.hand_on(verdict, packet)
+    }
+
+    /// Hands a packet in at one worker.
+    pub(crate) fn receive_here(&mut self, worker: usize, client: Client, packet: &[u8]) -> Verdict {
         let verdict = self.servers[worker].handle_client(self.now, client, packet);
+        self.settle(worker);
+        verdict
+    }
+
+    /// Delivers a packet to the worker that a verdict names.
+    pub(crate) fn hand_on(&mut self, verdict: Verdict, packet: &[u8]) -> Verdict {
+        let Verdict::ToOwner {
+            worker,
+            client,
+            lease,
+        } = verdict
+        else {
+            return verdict;
+        };
+        let worker = usize::from(worker.0);
+        let verdict = self.servers[worker].handle_moved(self.now, client, packet, lease);
+        assert!(
+            !matches!(verdict, Verdict::ToOwner { .. }),
+            "a packet goes in circles"
+        );
         self.settle(worker);
         verdict
     }
@@ -324,19 +369,24 @@ impl Node {
     pub(crate) fn assert_nothing_is_left(&self) {
         assert_eq!(self.registry.usage(), crate::registry::Usage::default());
         assert!(self.open.is_empty(), "{:?}", self.open);
+        assert!(self.listening.is_empty(), "{:?}", self.listening);
+        assert!(self.peers.is_empty(), "{:?}", self.peers);
         assert!(self.held.is_empty(), "{:?}", self.held);
         for server in &self.servers {
             assert_eq!(server.allocation_count(), 0);
             assert_eq!(server.poll_timeout(), None);
+            assert_eq!(server.moved_count(), 0);
         }
     }
 
     /// Does what a worker's commands say until there are none.
     pub(crate) fn settle(&mut self, worker: usize) {
         let mut out = [0; REPLY_BYTES_MAX];
+        let mut let_go = Vec::new();
         while let Some(command) = self.servers[worker].poll_command(&mut out) {
             match command {
                 Command::Reply { client, len } => {
+                    assert!(!let_go.contains(&client), "no way out any more: {client:?}");
                     self.answers.push_back(Answer {
                         client,
                         bytes: out[..len].to_vec(),
@@ -364,6 +414,36 @@ impl Node {
                     };
                     self.servers[worker].handle_port(self.now, token, result);
                 }
+                Command::ListenRelay { token, addr, meter } => {
+                    let result = self.try_bind(addr).map(|()| self.listen(addr, meter));
+                    self.servers[worker].handle_port(self.now, token, result);
+                }
+                Command::CloseListener { port } => {
+                    assert!(
+                        self.listening.remove(&port).is_some(),
+                        "closed twice: {port:?}"
+                    );
+                    self.connecting.retain(|connecting| connecting.port != port);
+                    self.peers.retain(|_, listener| *listener != port);
+                }
+                Command::ConnectPeer { token, port, peer } => {
+                    assert!(self.listening.contains_key(&port), "from where?");
+                    self.connecting.push(Connecting {
+                        worker,
+                        token,
+                        port,
+                        peer,
+                    });
+                }
+                Command::JoinConnections { client, connection } => {
+                    self.joined.push((client, connection));
+                }
+                Command::CloseConnection { connection } => {
+                    assert!(
+                        self.peers.remove(&connection).is_some(),
+                        "closed twice: {connection:?}"
+                    );
+                }
                 Command::DropHeldPort { addr } => {
                     assert!(self.held.remove(&addr), "dropped what was not held: {addr}");
                 }
@@ -374,6 +454,15 @@ impl Node {
                     );
                 }
                 Command::CloseStream { client } => self.closed_streams.push(client),
+                Command::Detach { client } => {
+                    let_go.push(client);
+                    self.detached.push(client);
+                }
+                Command::TellClosed { worker, client } => {
+                    let worker = usize::from(worker.0);
+                    self.servers[worker].handle_stream_closed(self.now, client);
+                    self.settle(worker);
+                }
                 Command::Event(event) => self.events.push(event),
             }
         }
@@ -390,6 +479,10 @@ impl Node {
             return Err(error);
         }
         assert!(
+            !self.listening.values().any(|open| *open == addr),
+            "the table said free: {addr}"
+        );
+        assert!(
             !self.held.contains(&addr),
             "the table said that it was free: {addr}"
         );
@@ -402,6 +495,15 @@ impl Node {
         } else {
             Ok(())
         }
+    }
+
+    fn listen(&mut self, addr: SocketAddr, meter: Meter) -> RelayPort {
+        // Beyond every index of a socket, as handles of listeners may be.
+        let port = RelayPort(3_000_000_000 + self.next_port);
+        self.next_port += 1;
+        self.listening.insert(port, addr);
+        self.meters.insert(port, meter);
+        port
     }
 
     fn register(&mut self, addr: SocketAddr) -> RelayPort {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use sterna_stun::{attr::Icmp, data_indication::SendIndication};
+
 use super::*;
 
 #[test]
@@ -119,6 +121,47 @@ fn data_comes_in_where_it_lies() {
         bench.give(&indication(stranger)),
         Received::Ignored(Ignored::UnknownPeer)
     );
+}
+
+// RFC 8656 §11.6: "the client signals the application of the error condition along with an
+// indication that it was received from the peer".
+#[test]
+fn an_icmp_error_is_told_with_its_peer_and_ends_nothing() {
+    let mut bench = Bench::new().with_channel();
+    let icmp = Icmp {
+        type_: 3,
+        code: 4,
+        data: [0, 0, 5, 0],
+    };
+    let indication = |peer| {
+        let mut out = [0; 128];
+        let id = TransactionId([9; 12]);
+        let mut writer = MessageWriter::new(&mut out, Class::Indication, Method::DATA, id).unwrap();
+        writer.attr(&XorPeerAddress(peer)).unwrap();
+        writer.attr(&icmp).unwrap();
+        let len = writer.finish();
+        out[..len].to_vec()
+    };
+    let peer = addr(PEER);
+    let told = bench.give(&indication(peer));
+    assert_eq!(told, Received::Icmp { peer, icmp });
+    let stranger = bench.give(&indication(addr("192.0.2.10:9000")));
+    assert_eq!(stranger, Received::Ignored(Ignored::UnknownPeer));
+    assert_eq!(bench.events(), []);
+    assert!(bench.client.prefix(peer, 5).is_ok(), "the channel stands");
+}
+
+#[test]
+fn what_must_stay_whole_goes_in_a_send_indication_with_dont_fragment() {
+    let mut bench = Bench::new().with_channel();
+    let peer = addr(PEER);
+    let prefix = bench.client.whole_prefix(peer, 5).unwrap();
+    let bytes = [prefix.bytes(), b"hello", &[0; 3][..prefix.tail()]].concat();
+    let sent = SendIndication::parse(&bytes).unwrap();
+    assert_eq!((sent.peer, sent.dont_fragment), (peer, true));
+    assert_eq!(&bytes[sent.payload], b"hello");
+    let stranger = bench.client.whole_prefix(addr("192.0.2.10:9000"), 5);
+    assert_eq!(stranger, Err(ClientError::NotPermitted));
 }
 
 #[test]

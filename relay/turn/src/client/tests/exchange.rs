@@ -41,9 +41,12 @@ fn a_401_is_answered_by_the_same_request_signed() {
     bench.give(&second.success(600));
     let allocated = Allocated {
         relayed: addr(RELAYED),
+        relayed_second: None,
+        refused: None,
         mapped: addr(MAPPED),
         lifetime: Duration::from_secs(600),
         reservation_token: None,
+        is_mobile: false,
     };
     assert_eq!(bench.events(), [Event::Allocated(allocated)]);
     assert_eq!(bench.client.relayed_addr(), Some(addr(RELAYED)));
@@ -82,7 +85,10 @@ fn a_438_is_answered_with_the_new_nonce_but_not_for_ever() {
     let request = bench.sent_one();
     assert_eq!(request.message().find().unwrap(), Some(Nonce(b"nonce-4")));
     bench.give(&request.error(438, Some("nonce-5")));
-    let request = Request::Refresh { lifetime: None };
+    let request = Request::Refresh {
+        lifetime: None,
+        family: None,
+    };
     assert_eq!(
         bench.events(),
         [Event::Failed {

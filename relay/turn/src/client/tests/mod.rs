@@ -17,8 +17,11 @@ use sterna_stun::writer::MessageWriter;
 use super::*;
 
 mod algorithms;
+mod connections;
 mod data;
+mod dual;
 mod exchange;
+mod redirect;
 mod upkeep;
 
 const USER: &str = "alice";

@@ -34,7 +34,10 @@ fn an_unanswered_refresh_is_tried_again_until_the_allocation_ends() {
         bench.sent();
     }
     assert!((ended_at - 600.0).abs() < 1e-6);
-    let request = Request::Refresh { lifetime: None };
+    let request = Request::Refresh {
+        lifetime: None,
+        family: None,
+    };
     assert_eq!(
         bench.events(),
         [

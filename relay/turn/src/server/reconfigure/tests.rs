@@ -79,19 +79,52 @@ fn a_changed_password_counts_from_the_next_request() {
 fn secrets_are_rolled_over_without_ending_a_session() {
     let mut node = Node::default();
     let name = format!("{}:carol", START_UNIX_S + 100);
-    let mut carol = Caller::new("203.0.113.30:1", &name, &rest_password(b"south", &name));
+    let signed = |secret: &str| rest_password(secret.as_bytes(), &name);
+    let mut carol = Caller::new("203.0.113.30:1", &name, &signed("south"));
     node.allocate(&mut carol);
-    node.reconfigure(|config| config.secrets = vec!["east".into()]);
+    let secrets = |list: &[&str]| list.iter().map(|secret| (*secret).into()).collect();
+    for list in [&["east", "north", "south"][..], &["east", "south"]] {
+        node.reconfigure(|config| config.secrets = secrets(list));
+        assert_eq!(node.refresh(&mut carol, 600), Ok(600), "{list:?}");
+    }
+    carol.set_password(&signed("east"));
     assert_eq!(
         node.refresh(&mut carol, 600),
         Ok(600),
-        "with the key that it was made with"
+        "the same name, signed anew"
     );
-    let renewed = rest_password(b"east", &name);
-    carol.mac = long_term_key_md5(&name, "sterna.test", &renewed).sha1();
+    node.reconfigure(|config| config.secrets = secrets(&["west", "east"]));
     assert_eq!(node.refresh(&mut carol, 600), Ok(600));
-    node.reconfigure(|config| config.secrets.clear());
+    assert_eq!(node.server().allocation_count(), 1);
+}
+
+#[test]
+fn a_secret_that_is_removed_takes_its_sessions_along_and_no_others() {
+    let mut node = Node::default();
+    let mut alice = Caller::alice();
+    node.allocate(&mut alice);
+    let mut make = |user: &str, secret: &str, addr: &str| {
+        let name = format!("{}:{user}", START_UNIX_S + 100);
+        let password = rest_password(secret.as_bytes(), &name);
+        let mut caller = Caller::new(addr, &name, &password);
+        node.allocate(&mut caller);
+        caller
+    };
+    let mut carol = make("carol", "south", "203.0.113.30:1");
+    let mut dave = make("dave", "north", "203.0.113.31:1");
+    node.reconfigure(|config| config.secrets = vec!["east".into(), "north".into()]);
     assert_eq!(ended(&node), [("carol".into(), EndReason::UserRemoved)]);
+    assert_eq!(node.refresh(&mut carol, 600), Err(401));
+    assert_eq!(node.refresh(&mut dave, 600), Ok(600));
+    node.reconfigure(|config| config.secrets.clear());
+    assert_eq!(
+        ended(&node),
+        [
+            ("carol".into(), EndReason::UserRemoved),
+            ("dave".into(), EndReason::UserRemoved)
+        ]
+    );
+    assert_eq!(node.refresh(&mut alice, 600), Ok(600));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use sterna_stun::{
     attr::{
-        AddressFamily, ChannelNumber, Data, EvenPort, Lifetime, RequestedAddressFamily,
-        RequestedTransport, ReservationToken, XorPeerAddress,
+        AdditionalAddressFamily, AddressFamily, ChannelNumber, Data, EvenPort, Icmp, Lifetime,
+        RequestedAddressFamily, RequestedTransport, ReservationToken, XorPeerAddress,
     },
     message::Method,
 };
@@ -24,8 +24,10 @@ impl World {
             return "8.8.8.8:5000".parse().expect("an address");
         }
         let some = self.below(self.actors.len());
-        if let (true, Some(relayed)) = (self.one_in(2), self.actors[some].relayed) {
-            return relayed;
+        let living = self.actors[some].relayed.len();
+        if living > 0 && self.one_in(2) {
+            let half = self.below(living);
+            return self.actors[some].relayed[half];
         }
         const PEERS: [&str; 16] = [
             "8.8.8.8:5000",
@@ -154,7 +156,7 @@ impl World {
     }
 
     fn think_of(&mut self, index: usize) -> Ask {
-        let homeless = self.actors[index].relayed.is_none();
+        let homeless = self.actors[index].relayed.is_empty();
         let wants_a_home = homeless && !self.one_in(5);
         match self.below(if wants_a_home { 3 } else { 10 }) {
             0..=2 => {
@@ -162,10 +164,18 @@ impl World {
                     .token
                     .or_else(|| self.actors[(index + 2) % 7].token);
                 let shows_token = token.is_some() && self.one_in(3);
+                let dual = self.one_in(if shows_token { 9 } else { 3 });
+                // What no client should ask for is asked for now and then.
+                let odd = self.one_in(15);
                 Ask::Allocate {
-                    v6: self.one_in(if shows_token { 9 } else { 6 }),
+                    v6: if dual {
+                        odd
+                    } else {
+                        self.one_in(if shows_token { 9 } else { 6 })
+                    },
+                    dual,
                     even: [None, None, Some(false), Some(true)][self.below(4)]
-                        .filter(|_| !shows_token),
+                        .filter(|even| !(shows_token || dual && *even && !odd)),
                     token: token.filter(|_| shows_token),
                     lifetime_s: [None, Some(0), Some(700), Some(9999)][self.below(4)],
                 }
@@ -193,7 +203,28 @@ impl World {
         if self.one_in(2) {
             peer = "8.8.8.8:5000".parse().expect("an address");
         }
-        if peer.ip() != relayed.ip() {
+        if peer.ip() == relayed.ip() {
+            return;
+        }
+        if self.one_in(4) {
+            // A router's, or a forger's of any type.
+            let type_ = if self.one_in(4) {
+                u8::try_from(self.below(16)).expect("small")
+            } else {
+                [1, 2, 3, 11][self.below(4)]
+            };
+            let icmp = Icmp {
+                type_,
+                code: u16::try_from(self.below(6)).expect("small"),
+                data: [0, 0, 5, 0],
+            };
+            let parcel = Parcel::Icmp {
+                relayed,
+                peer,
+                icmp,
+            };
+            self.post(parcel, false);
+        } else {
             self.post(Parcel::FromPeer { relayed, peer, len }, false);
         }
     }
@@ -251,6 +282,7 @@ fn encode(caller: &mut Caller, ask: &Ask) -> Vec<u8> {
     match ask {
         Ask::Allocate {
             v6,
+            dual,
             even,
             token,
             lifetime_s,
@@ -258,6 +290,9 @@ fn encode(caller: &mut Caller, ask: &Ask) -> Vec<u8> {
             writer.attr(&RequestedTransport::UDP)?;
             if *v6 {
                 writer.attr(&family(true))?;
+            }
+            if *dual {
+                writer.attr(&AdditionalAddressFamily(AddressFamily::Ipv6))?;
             }
             if let Some(reserve_next) = *even {
                 writer.attr(&EvenPort { reserve_next })?;

@@ -1,8 +1,11 @@
 //! What arrives at the node is put to the model, then to the machine, and compared.
 
+use std::net::SocketAddr;
+
 use sterna_stun::{
     attr::{
-        AttributeType, Lifetime, Nonce, PasswordAlgorithms, ReservationToken, XorRelayedAddress,
+        AddressErrorCode, AddressFamily, AttributeType, Icmp, Lifetime, Nonce, PasswordAlgorithms,
+        ReservationToken, XorRelayedAddress,
     },
     data_indication::DataIndication,
     message::Method,
@@ -11,8 +14,8 @@ use sterna_stun::{
 
 use super::{Parcel, World, tuple};
 use crate::{
-    Client, PeerAddr, Verdict, WorkerId,
-    sim::model::{Ask, Route, Signature},
+    Client, DropReason, PeerAddr, Verdict, WorkerId,
+    sim::model::{Ask, Route, Signature, Tuple},
     testing::Answer,
 };
 
@@ -41,16 +44,17 @@ impl World {
             Parcel::FromPeer { relayed, peer, len } => {
                 let open = self.node.open.iter().find(|(_, open)| **open == relayed);
                 let Some((&port, _)) = open else { return };
-                let tuple = self
-                    .model
-                    .allocs
-                    .values()
-                    .find(|alloc| alloc.relayed == relayed);
+                let tuple = self.model.allocs.values().find(|alloc| alloc.has(relayed));
                 let worker = tuple.expect("open, so allocated").worker;
                 let expected = self.model.to_client(relayed, peer, len);
                 let verdict = self.node.servers[worker].handle_peer(self.node.now, port, peer, len);
                 self.compare(&expected, &verdict);
             }
+            Parcel::Icmp {
+                relayed,
+                peer,
+                icmp,
+            } => self.icmp_arrives(relayed, peer, icmp),
             Parcel::Letter {
                 worker,
                 to,
@@ -58,11 +62,11 @@ impl World {
                 len,
             } => {
                 // The relayed address may be another worker's by now.
-                let living = self.model.allocs.values().find(|alloc| alloc.relayed == to);
+                let living = self.model.allocs.values().find(|alloc| alloc.has(to));
                 let expected = if living.is_some_and(|alloc| alloc.worker == worker) {
                     self.model.to_client(to, from, len)
                 } else {
-                    Route::Drop(crate::DropReason::UnknownRelayedAddress)
+                    Route::Drop(DropReason::UnknownRelayedAddress)
                 };
                 let (to, from) = (PeerAddr(to), PeerAddr(from));
                 let verdict =
@@ -71,6 +75,39 @@ impl World {
             }
             Parcel::Answer { client, answer } => self.answer_arrives(client, &answer),
         }
+    }
+
+    /// Whoever may get the peer's data may get the error, never by a channel.
+    fn icmp_arrives(&mut self, relayed: SocketAddr, peer: SocketAddr, icmp: Icmp) {
+        let open = self.node.open.iter().find(|(_, open)| **open == relayed);
+        let Some((&port, _)) = open else { return };
+        let alloc = self.model.allocs.values().find(|alloc| alloc.has(relayed));
+        let worker = alloc.expect("open, so allocated").worker;
+        let types: &[u8] = if peer.is_ipv4() { &[3, 11] } else { &[1, 2, 3] };
+        self.node.answers.clear();
+        let verdict = self.node.servers[worker].handle_icmp(self.node.now, port, peer, icmp);
+        self.node.settle(worker);
+        let expected = match self.model.to_client(relayed, peer, 0) {
+            _ if !types.contains(&icmp.type_) => Verdict::Drop(DropReason::IcmpType),
+            Route::Drop(reason) => Verdict::Drop(reason),
+            Route::ToClient { tuple: to, .. } => {
+                let told = self.node.answers.pop_front().expect("told");
+                let told_of = DataIndication::of(&told.message()).expect("well formed");
+                let told_icmp = told_of.icmp.expect("an error");
+                assert_eq!((tuple(&told.client), told_of.peer), (to, peer));
+                assert_eq!((told_icmp.type_, told_icmp.code), (icmp.type_, icmp.code));
+                assert_eq!(told_of.payload, None);
+                Verdict::Handled
+            }
+            route => panic!("{route:?}"),
+        };
+        assert_eq!(verdict, expected, "{icmp:?} of {peer}");
+        assert!(self.node.answers.is_empty());
+        let name = match verdict {
+            Verdict::Drop(reason) => reason.as_str(),
+            _ => "icmp",
+        };
+        *self.tally.verdicts.entry(name).or_default() += 1;
     }
 
     fn request_arrives(
@@ -89,7 +126,11 @@ impl World {
             .allocs
             .get(&tuple)
             .map_or(worker, |alloc| alloc.worker);
+        let halves = self.halves_of(tuple);
         let expected = self.model.request(self.node.now, tuple, ask, by);
+        if halves == 2 && self.halves_of(tuple) == 1 {
+            *self.tally.verdicts.entry("half_released").or_default() += 1;
+        }
         self.node.answers.clear();
         let verdict = self.node.receive(worker, from, bytes);
         assert_eq!(verdict, Verdict::Handled, "{ask:?}");
@@ -108,10 +149,27 @@ impl World {
                 .nonces
                 .insert(nonce.0.to_vec(), (from.addr, self.model.minute));
         }
-        if let Some(XorRelayedAddress(relayed)) = answer.find() {
+        let relayed = relayed(&answer);
+        if !relayed.is_empty() {
+            let refused = answer.find::<AddressErrorCode<'_>>();
+            let refused =
+                refused.map(|refused| (refused.family == AddressFamily::Ipv6, refused.code));
+            if relayed.len() == 2 {
+                *self.tally.verdicts.entry("dual").or_default() += 1;
+            } else if refused.is_some() {
+                *self.tally.verdicts.entry("dual_in_part").or_default() += 1;
+            }
             let token = answer.find::<ReservationToken>().map(|token| token.0);
-            self.model
-                .granted(self.node.now, tuple, worker, ask, by, relayed, token);
+            self.model.granted(
+                self.node.now,
+                tuple,
+                worker,
+                ask,
+                by,
+                &relayed,
+                refused,
+                token,
+            );
             let lifetime_s = self.model.allocs[&tuple].lifetime_s;
             assert_eq!(answer.find(), Some(Lifetime(lifetime_s)));
         }
@@ -125,6 +183,11 @@ impl World {
                 from.transport.is_stream(),
             );
         }
+    }
+
+    fn halves_of(&self, tuple: Tuple) -> usize {
+        let alloc = self.model.allocs.get(&tuple);
+        alloc.map_or(0, |alloc| alloc.halves.len())
     }
 
     /// An answer bears the MAC that its request asked for; one that asks for credentials bears none
@@ -167,10 +230,11 @@ impl World {
         if let Some(nonce) = answer.find::<Nonce<'_>>() {
             actor.caller.nonce = nonce.0.to_vec();
         }
-        if let Some(XorRelayedAddress(relayed)) = answer.find() {
-            actor.relayed = Some(relayed);
+        let relayed = relayed(answer);
+        if !relayed.is_empty() {
+            actor.relayed = relayed;
         } else if answer.code() == 437 && answer.message().method() != Method::ALLOCATE {
-            actor.relayed = None;
+            actor.relayed.clear();
         }
         if let Some(ReservationToken(token)) = answer.find() {
             actor.token = Some(token);
@@ -184,6 +248,7 @@ impl World {
                 port,
                 peer,
                 payload,
+                ..
             } => {
                 let relayed = self.node.open[port];
                 (
@@ -263,9 +328,17 @@ impl World {
                 )
             }
             Verdict::Drop(reason) => (Route::Drop(*reason), reason.as_str()),
+            Verdict::ToOwner { .. } => panic!("handed on already"),
             Verdict::Handled => panic!("data is never answered"),
         };
         assert_eq!(actual, *expected);
         *self.tally.verdicts.entry(name).or_default() += 1;
     }
+}
+
+/// The relayed addresses that an answer names.
+fn relayed(answer: &Answer) -> Vec<SocketAddr> {
+    let message = answer.message();
+    let all = message.find_all::<XorRelayedAddress>();
+    all.map(|addr| addr.expect("well formed").0).collect()
 }

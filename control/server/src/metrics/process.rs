@@ -1,0 +1,74 @@
+//! What the kernel says of this process.
+
+use std::fs;
+
+/// The kernel's unit of processor time in /proc is fixed for user space (`USER_HZ`).
+const TICKS_PER_S: f64 = 100.0;
+
+/// Memory, descriptors and processor time; what cannot be read is left out.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Process {
+    pub(super) resident_bytes: Option<u64>,
+    pub(super) open_descriptors: Option<u64>,
+    pub(super) max_descriptors: Option<u64>,
+    pub(super) cpu_s: Option<f64>,
+}
+
+impl Process {
+    pub(super) fn read() -> Self {
+        Self {
+            resident_bytes: status_kib("VmRSS:").map(|kib| kib * 1024),
+            // The directory itself is open while it is counted.
+            open_descriptors: fs::read_dir("/proc/self/fd")
+                .ok()
+                .map(|fds| fds.count().saturating_sub(1) as u64),
+            max_descriptors: max_descriptors(),
+            cpu_s: fs::read_to_string("/proc/self/stat")
+                .ok()
+                .and_then(|stat| cpu_s(&stat)),
+        }
+    }
+}
+
+fn status_kib(field: &str) -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn max_descriptors() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Fields 14 and 15 of proc(5)'s stat, behind the name in parentheses, which may hold anything.
+fn cpu_s(stat: &str) -> Option<f64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(11);
+    let user: f64 = fields.next()?.parse().ok()?;
+    let system: f64 = fields.next()?.parse().ok()?;
+    Some((user + system) / TICKS_PER_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_memory_descriptors_and_processor_time() {
+        let process = Process::read();
+        assert!(process.resident_bytes.is_some_and(|bytes| bytes > 1 << 16));
+        assert!(process.open_descriptors.is_some_and(|count| count >= 3));
+        assert!(process.max_descriptors >= process.open_descriptors);
+        assert!(process.cpu_s.is_some_and(|seconds| seconds >= 0.0));
+    }
+
+    #[test]
+    fn a_name_with_parentheses_does_not_confuse_the_fields() {
+        let stat = "1 (a) b) (c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0";
+        assert_eq!(cpu_s(stat), Some(3.0));
+    }
+}

@@ -1,0 +1,154 @@
+//! `sterna control`: the control service, in the foreground, until a signal ends it.
+
+use serde_json::json;
+use sterna_control::config::{self, Config, LogFormat, LogLevel};
+use sterna_control::{ConfigError, Control, store};
+use sterna_relay::config as node_config;
+use sterna_relay::{config::environment, log};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::cli::{ConfigArgs, ControlArgs, ControlCommand};
+use crate::config::print_json;
+use crate::relay::runtime;
+use crate::{Failure, say};
+
+/// Does what `sterna control` was asked to.
+pub(crate) fn run(args: &ControlArgs) -> Result<(), Failure> {
+    match &args.command {
+        None => serve(&args.source),
+        Some(ControlCommand::Check { source, json }) => check(source, *json),
+        Some(ControlCommand::Defaults) => {
+            say(&config::defaults_toml());
+            Ok(())
+        }
+        Some(ControlCommand::Explain { key }) => explain(key.as_deref()),
+        Some(ControlCommand::Migrate { source, check }) => migrate(source, *check),
+    }
+}
+
+fn serve(source: &ConfigArgs) -> Result<(), Failure> {
+    let config = load(source)?;
+    log::init(&log_of(&config)).map_err(|error| Failure::Failed(error.to_string()))?;
+    for warning in config.warnings() {
+        warn!("{warning}");
+    }
+    // Each connection takes one.
+    if let Err(error) = sterna_io::sockets::raise_descriptor_limit() {
+        warn!(%error, "the limit of open files stays as it is");
+    }
+    runtime()?.block_on(async {
+        let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+        let (mut terminate, mut interrupt) = (
+            signal(SignalKind::terminate()).map_err(|error| failed(&error))?,
+            signal(SignalKind::interrupt()).map_err(|error| failed(&error))?,
+        );
+        let control = Control::start(config)
+            .await
+            .map_err(|error| failed(&error))?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("ending; a second signal ends at once");
+        tokio::select! {
+            () = control.stop() => Ok(()),
+            _ = terminate.recv() => Err(Failure::Failed("ended at once".to_owned())),
+            _ = interrupt.recv() => Err(Failure::Failed("ended at once".to_owned())),
+        }
+    })
+}
+
+fn load(source: &ConfigArgs) -> Result<Config, Failure> {
+    read(source).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+fn read(source: &ConfigArgs) -> Result<Config, ConfigError> {
+    Config::load(source.config.as_deref(), environment(), &source.set)
+}
+
+fn check(source: &ConfigArgs, as_json: bool) -> Result<(), Failure> {
+    let (problems, warnings) = match read(source) {
+        Ok(config) => (Vec::new(), config.warnings()),
+        Err(error) => (error.problems, Vec::new()),
+    };
+    if as_json {
+        print_json(
+            &json!({ "valid": problems.is_empty(), "problems": problems, "warnings": warnings }),
+        )?;
+    }
+    if !problems.is_empty() {
+        return Err(Failure::Usage(problems.join("\n")));
+    }
+    if !as_json {
+        for warning in warnings {
+            say(&format!("warning: {warning}\n"));
+        }
+        say("the configuration is valid\n");
+    }
+    Ok(())
+}
+
+fn explain(key: Option<&str>) -> Result<(), Failure> {
+    let Some(key) = key else {
+        say(&config::overview());
+        return Ok(());
+    };
+    let of_section = config::keys::KEYS
+        .iter()
+        .filter(|known| known.section() == key);
+    let paths: Vec<_> = of_section.map(|known| known.path).collect();
+    let paths = if paths.is_empty() { vec![key] } else { paths };
+    for path in paths {
+        let Some(text) = config::explain(path) else {
+            let nearest = config::keys::nearest(key).path;
+            return Err(Failure::Usage(format!(
+                "there is no key {key}; did you mean {nearest}?"
+            )));
+        };
+        say(&text);
+    }
+    Ok(())
+}
+
+/// Brings the database up to date without serving, or says what is pending.
+fn migrate(source: &ConfigArgs, check: bool) -> Result<(), Failure> {
+    let config = load(source)?;
+    runtime()?.block_on(async {
+        let failed = |error: store::OpenError| Failure::Failed(error.to_string());
+        let of = config.store();
+        let pending = store::pending_migrations(&of).await.map_err(failed)?;
+        for migration in &pending {
+            say(&format!("{:04} {}\n", migration.version, migration.name));
+        }
+        if pending.is_empty() {
+            say("the database is up to date\n");
+            return Ok(());
+        }
+        if check {
+            return Err(Failure::Failed(format!(
+                "{} pending; `sterna control migrate` or a start of the service applies them",
+                pending.len()
+            )));
+        }
+        store::open(&of).await.map_err(failed)?.close().await;
+        say("applied\n");
+        Ok(())
+    })
+}
+
+fn log_of(config: &Config) -> node_config::Log {
+    node_config::Log {
+        level: match config.log.level {
+            LogLevel::Error => node_config::LogLevel::Error,
+            LogLevel::Warn => node_config::LogLevel::Warn,
+            LogLevel::Info => node_config::LogLevel::Info,
+            LogLevel::Debug => node_config::LogLevel::Debug,
+            LogLevel::Trace => node_config::LogLevel::Trace,
+        },
+        format: match config.log.format {
+            LogFormat::Text => node_config::LogFormat::Text,
+            LogFormat::Json => node_config::LogFormat::Json,
+        },
+    }
+}

@@ -1,0 +1,137 @@
+//! The `wss` listener towards those who are no devices: health checks, browsers, and load balancers
+//! that say who is behind them.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+mod flow;
+
+use std::net::SocketAddr;
+
+use flow::{Device, FlowNode, Identity, LOOPBACK, SOON, numbered};
+use rustls::pki_types::ServerName;
+use sterna_client::relay::limits::Timing;
+use sterna_client::relay::{Event, Rung, tls};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// What the listener says to a request, over TLS.
+async fn ask(to: SocketAddr, request: &str) -> String {
+    let asked = async {
+        let socket = TcpStream::connect(to).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(tls::config(b"http/1.1"));
+        let mut tls = connector.connect(name, socket).await?;
+        tls.write_all(request.as_bytes()).await?;
+        let mut said = String::new();
+        tls.read_to_string(&mut said).await?;
+        std::io::Result::Ok(said)
+    };
+    timeout(SOON, asked).await.expect("an answer").unwrap()
+}
+
+#[tokio::test]
+async fn a_health_check_learns_whether_devices_are_taken_and_a_browser_what_it_has_found() {
+    let node = FlowNode::start(LOOPBACK, &[]);
+    let root = "GET / HTTP/1.1\r\nHost: relay\r\n\r\n";
+    let said = ask(node.wss, root).await;
+    assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{said}");
+    assert!(said.contains("Content-Type: text/plain"), "{said}");
+    let said = ask(node.wss, "GET /flow HTTP/1.1\r\nHost: relay\r\n\r\n").await;
+    assert!(
+        said.starts_with("HTTP/1.1 426 ") && said.contains("Upgrade: websocket"),
+        "{said}"
+    );
+    let said = ask(node.wss, "GET /favicon.ico HTTP/1.1\r\nHost: relay\r\n\r\n").await;
+    assert!(said.starts_with("HTTP/1.1 404 "), "{said}");
+    node.node
+        .wait_for_metric("flow_connections_total", &["result=\"answered\""], 3.0);
+
+    // A device keeps the node there while it drains.
+    let who = Identity::new(1);
+    let config = who.config(&[&node], &[Rung::Wss]);
+    let mut device = Device::start(who.key, config, Timing::default());
+    device.connected().await;
+    assert!(node.node.post("/drain", "{}").status < 300);
+    let said = ask(node.wss, root).await;
+    assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
+    node.node.stop_now();
+}
+
+/// A load balancer that says that whoever comes is this client.
+async fn balancer(node: SocketAddr, client: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut device, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut node = TcpStream::connect(node).await?;
+                let header = format!("PROXY TCP4 {client} 192.0.2.1 4000 443\r\n");
+                node.write_all(header.as_bytes()).await?;
+                copy_bidirectional(&mut device, &mut node).await
+            });
+        }
+    });
+    addr
+}
+
+/// A device that comes by a load balancer, or straight.
+fn device(node: &FlowNode, number: u8, via: SocketAddr) -> Device {
+    let who = Identity::new(number);
+    let mut config = who.config(&[node], &[Rung::Wss]);
+    config.nodes[0].wss = vec![via];
+    Device::start(who.key, config, Timing::default())
+}
+
+async fn is_kept_out(device: &mut Device) {
+    let heard =
+        async { while !matches!(device.events.recv().await, Some(Event::Unreachable { .. })) {} };
+    timeout(SOON, heard).await.expect("no way in");
+    assert_eq!(device.relay.path(), None);
+}
+
+#[tokio::test]
+async fn devices_behind_a_load_balancer_count_by_the_address_that_it_names() {
+    let node = FlowNode::start(
+        LOOPBACK,
+        &[
+            "tcp.proxy_protocol_from=[\"127.0.0.0/8\"]",
+            "limits.flow_connections_per_prefix_max=1",
+        ],
+    );
+    let here = balancer(node.wss, "198.51.100.7").await;
+    let there = balancer(node.wss, "203.0.113.7").await;
+    let (mut first, mut second) = (device(&node, 1, here), device(&node, 2, there));
+    first.connected().await;
+    second.connected().await;
+    first.exchange(&mut second, &numbered(1, 1_312)).await;
+    // The first prefix is full, whoever the balancer is.
+    is_kept_out(&mut device(&node, 3, here)).await;
+    node.node
+        .wait_for_metric("flow_connections_total", &["result=\"refused\""], 1.0);
+    // From the balancer's range nobody comes without a header.
+    is_kept_out(&mut device(&node, 4, node.wss)).await;
+    node.node
+        .wait_for_metric("flow_connections_total", &["result=\"failed\""], 1.0);
+    node.node.stop_now();
+}
+
+#[tokio::test]
+async fn a_reload_takes_load_balancers_over() {
+    let node = FlowNode::start(LOOPBACK, &[]);
+    let mut before = device(&node, 1, node.wss);
+    before.connected().await;
+    node.node
+        .edit_config(|text| text + "[tcp]\nproxy_protocol_from = [\"127.0.0.0/8\"]\n");
+    assert_eq!(node.node.post("/reload", "").status, 200);
+    let via = balancer(node.wss, "198.51.100.7").await;
+    let mut after = device(&node, 2, via);
+    after.connected().await;
+    after.exchange(&mut before, &numbered(1, 148)).await;
+    is_kept_out(&mut device(&node, 3, node.wss)).await;
+    // A connection that stood is not asked again.
+    assert!(before.relay.path().is_some());
+    node.node.stop_now();
+}
