@@ -122,7 +122,12 @@ impl Policy {
         let own = self.is_relay(inner);
         match self.layers.of(inner) {
             Layer::Deny => Err(Denied),
-            Layer::Allow => Ok(Permitted { own, allowed: true }),
+            // What allows the inner address opens no privileged port of an outer one that is an
+            // address in its own right.
+            Layer::Allow => Ok(Permitted {
+                own,
+                allowed: inner == ip || translated || self.layers.of(ip) == Layer::Allow,
+            }),
             _ if own => Ok(Permitted {
                 own,
                 allowed: false,

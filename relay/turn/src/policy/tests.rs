@@ -61,6 +61,29 @@ fn loopback_is_refused_in_every_spelling() {
     }
 }
 
+// An ISATAP address is judged by both its addresses; the outer one may as well be a host's own.
+#[test]
+fn what_allows_the_address_inside_isatap_opens_no_privileged_port_of_the_outer_one() {
+    let isatap = "2606:4700::200:5efe:10.0.0.1";
+    let with = |allow: &[&str]| {
+        Policy::new(&PolicyConfig {
+            allow: nets(allow),
+            ..PolicyConfig::default()
+        })
+    };
+    let at = |port| SocketAddr::new(ip(isatap), port);
+    assert_eq!(with(&[]).peer(at(5000)), Err(Denied));
+    let inner = with(&["10.0.0.0/24"]);
+    assert_eq!(inner.peer(at(5000)), Ok(PUBLIC));
+    assert_eq!(inner.peer(at(25)), Err(Denied));
+    assert!(
+        with(&["10.0.0.0/24", "2606:4700::/32"])
+            .peer(at(25))
+            .is_ok()
+    );
+    assert_eq!(with(&["2606:4700::/32"]).peer(at(5000)), Err(Denied));
+}
+
 #[test]
 fn each_built_in_prefix_is_refused_at_both_ends_and_not_beyond() {
     let policy = Policy::new(&PolicyConfig::default());
