@@ -38,6 +38,7 @@ pub(crate) mod hub;
 pub(crate) mod keys;
 pub(crate) mod live;
 pub(crate) mod map;
+mod netmaps;
 pub(crate) mod nodes;
 pub(crate) mod passwords;
 pub(crate) mod people;
@@ -85,6 +86,7 @@ pub(crate) struct Service {
     /// Reports of devices that the store has not been told of.
     pub(crate) reports: devices::Reports,
     pub(crate) hub: hub::Hub,
+    pub(crate) netmaps: netmaps::Netmaps,
     pub(crate) presence: presence::Presence,
     token_uses: Mutex<HashMap<String, u32>>,
     noted_refusals: DefaultDirectRateLimiter,
@@ -137,6 +139,7 @@ impl Service {
             devices: devices::Known::new(),
             reports: devices::Reports::default(),
             hub: hub::Hub::new(config.limits.signals_queued_max, Arc::clone(&metrics)),
+            netmaps: netmaps::Netmaps::default(),
             presence: presence::Presence::new(),
             token_uses: Mutex::default(),
             noted_refusals: RateLimiter::direct(Quota::per_second(per_s)),

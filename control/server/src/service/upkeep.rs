@@ -24,6 +24,9 @@ const TOLD: Duration = Duration::from_millis(100);
 const PRUNED: Duration = Duration::from_secs(60);
 /// How long changes gather before they are read together.
 const READ_PAUSE: Duration = Duration::from_millis(100);
+/// How long changes of netmaps gather before devices are told again: a thousand that enrol one
+/// after the other are not told of each other one by one.
+const NETMAP_PAUSE: Duration = Duration::from_secs(1);
 /// How long the service waits before it asks a database again that is away.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How often rates of callers who are quiet are forgotten.
@@ -35,6 +38,7 @@ impl Service {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(self).follow(feed));
         tasks.spawn(Arc::clone(self).read_again());
+        tasks.spawn(Arc::clone(self).tell_netmaps());
         tasks.spawn(Arc::clone(self).watch_nodes());
         tasks.spawn(Arc::clone(self).write());
         tasks.spawn(Arc::clone(self).tell_presence());
@@ -77,8 +81,7 @@ impl Service {
             Topic::Devices(tenant) => {
                 self.devices.changed(tenant);
                 let version = announcement.payload.parse().unwrap_or_default();
-                self.hub
-                    .push_all(Some(tenant), &ToDevice::NetmapChanged { version });
+                self.netmaps.changed(tenant, version);
             }
             Topic::DeviceRevoked(device) => {
                 self.devices.forget();
@@ -118,6 +121,26 @@ impl Service {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                _ = stop.changed() => return,
+            }
+        }
+    }
+
+    /// Tells devices of their tenant's changes; the first at once, those that follow together.
+    async fn tell_netmaps(self: Arc<Self>) {
+        let mut stop = self.stop.subscribe();
+        loop {
+            tokio::select! {
+                changes = self.netmaps.next() => {
+                    for (tenant, version) in changes {
+                        self.hub
+                            .push_all(Some(tenant), &ToDevice::NetmapChanged { version });
+                    }
+                }
+                _ = stop.changed() => return,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(NETMAP_PAUSE) => {}
                 _ = stop.changed() => return,
             }
         }
