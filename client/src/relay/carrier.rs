@@ -11,7 +11,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use rustls_pki_types::ServerName;
 use socket2::SockRef;
 use sterna_control_api::relay_map::Node;
-use sterna_flow::limits::{CONTROL_FRAME_BYTES_MAX, PAYLOAD_BYTES_INITIAL};
+use sterna_flow::limits::{CONTROL_FRAME_BYTES_MAX, PAYLOAD_BYTES_INITIAL, QUIC_UNACKNOWLEDGED};
 use sterna_flow::{Rung, frame};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
@@ -156,8 +156,11 @@ async fn quic(addr: SocketAddr, host: String) -> io::Result<Carrier> {
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     let mut discovery = quinn::MtuDiscoveryConfig::default();
     discovery.upper_bound(UDP_PAYLOAD_MAX);
+    let mut acknowledged = quinn::AckFrequencyConfig::default();
+    acknowledged.ack_eliciting_threshold(QUIC_UNACKNOWLEDGED.into());
     let mut transport = quinn::TransportConfig::default();
     transport
+        .ack_frequency_config(Some(acknowledged))
         .mtu_discovery_config(Some(discovery))
         .datagram_receive_buffer_size(Some(256 << 10))
         .datagram_send_buffer_size(64 << 10);

@@ -147,3 +147,7 @@ pub(crate) fn suspicion_ping_at(place: usize) -> Duration {
 const _: () = assert!(RATE_BUCKETS.is_power_of_two() && DIRECTORY_SHARDS.is_power_of_two());
 const _: () = assert!(SUSPECT_UNANSWERED < SUSPECT_PINGS_MS.len());
 const _: () = assert!(COOKIE_LIFETIME_S <= EMBRYO_LIFETIME.as_secs());
+/// Packets that one end of a QUIC connection takes before it acknowledges, where the other end asks
+/// for that (draft-ietf-quic-ack-frequency): datagrams are never repeated, so that an acknowledgement
+/// of every second one costs more than what it tells.
+pub const QUIC_UNACKNOWLEDGED: u32 = 10;

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
-    Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout,
-    Incoming, MtuDiscoveryConfig, RecvStream, SendDatagramError, SendStream, ServerConfig,
-    TokioRuntime, TransportConfig, VarInt,
+    AckFrequencyConfig, Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig,
+    IdleTimeout, Incoming, MtuDiscoveryConfig, RecvStream, SendDatagramError, SendStream,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
-use sterna_flow::limits::{CONTROL_FRAME_BYTES_MAX, SESSION_IDLE};
+use sterna_flow::limits::{CONTROL_FRAME_BYTES_MAX, QUIC_UNACKNOWLEDGED, SESSION_IDLE};
 use sterna_flow::{Rung, frame};
 use sterna_io::steering::Steering;
 use tokio::time::{sleep, timeout};
@@ -105,8 +105,11 @@ pub(super) fn endpoint(
 fn transport() -> TransportConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(UDP_PAYLOAD_MAX);
+    let mut acknowledged = AckFrequencyConfig::default();
+    acknowledged.ack_eliciting_threshold(QUIC_UNACKNOWLEDGED.into());
     let mut transport = TransportConfig::default();
     transport
+        .ack_frequency_config(Some(acknowledged))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .max_idle_timeout(IdleTimeout::try_from(SESSION_IDLE).ok())
