@@ -12,6 +12,7 @@ use sterna_control_api::signature::{self, Claims, Freshness, SignatureError, Tar
 
 use super::App;
 use super::around::Arrived;
+use super::openapi::refuses;
 use crate::service::callers::{Device, Node, Person, Shown};
 use crate::service::refusal::{Proof, Refusal};
 
@@ -182,6 +183,20 @@ people! {
     Auditor: Auditor;
     Operator: Operator;
     Administrator: Administrator;
+}
+
+refuses! {
+    Newcomer: Unauthorized, Conflict, TooMany, Unavailable;
+    BeatingNode: Unauthorized, Conflict, Gone, TooMany, Unavailable;
+    ChangingDevice: Unauthorized, Conflict, Gone, TooMany, Unavailable;
+    AskingDevice: Unauthorized, Conflict, Gone, TooMany, Unavailable;
+    ReadingDevice: Unauthorized, Conflict, Gone, TooMany, Unavailable;
+    DeviceOrApp: Unauthorized, RoleTooLow, Conflict, Gone, TooMany, Unavailable;
+    Reader: Unauthorized, Conflict, Gone, TooMany, Unavailable;
+    Anybody: TooMany;
+    Auditor: Unauthorized, TooMany, Unavailable;
+    Operator: Unauthorized, RoleTooLow, TooMany, Unavailable;
+    Administrator: Unauthorized, RoleTooLow, TooMany, Unavailable;
 }
 
 async fn person(app: &App, parts: &Parts, least: Role) -> Result<Person, Refusal> {

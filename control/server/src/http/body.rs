@@ -1,18 +1,18 @@
-//! What requests carry: bodies with errors that name the field, queries, and names in paths.
+//! What requests carry: bodies with errors that name the field, and names in paths.
 
 use std::str::FromStr;
 
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sterna_control_api::problem::Code;
 
 use super::around::Arrived;
+use super::openapi::refuses;
 use crate::service::refusal::Refusal;
 
 /// A JSON body.
@@ -40,6 +40,15 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
+/// What a call has made.
+pub(super) struct Created<T>(pub(super) T);
+
+impl<T: Serialize> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        (StatusCode::CREATED, Json(self.0)).into_response()
+    }
+}
+
 /// Reads JSON; what is wrong is said with the path of the field.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     let mut reader = serde_json::Deserializer::from_slice(body);
@@ -56,20 +65,6 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     Ok(read)
 }
 
-/// A query.
-pub(super) struct Asked<T>(pub(super) T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
-        query
-            .map(|axum::extract::Query(query)| Self(query))
-            .map_err(|error: QueryRejection| Refusal::malformed(error.body_text()))
-    }
-}
-
 /// The one name in the path.
 pub(super) struct Named<T>(pub(super) T);
 
@@ -82,6 +77,11 @@ impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for Named<T> {
         let axum::extract::Path(name) = path.map_err(|_| Refusal::not_found())?;
         name.parse().map(Self).map_err(|_| Refusal::not_found())
     }
+}
+
+refuses! {
+    Json<T>: Malformed, TooLarge, NotJson;
+    Named<T>: NotFound;
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -1,9 +1,8 @@
 //! Devices: what they call, and what operators call of them.
 
 use axum::extract::State;
-use axum::http::header::ETAG;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use sterna_control_api::audit::Page;
 use sterna_control_api::device::{
@@ -11,19 +10,16 @@ use sterna_control_api::device::{
     RotateDeviceKey, SessionView,
 };
 use sterna_control_api::{DeviceId, TenantId};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
 use super::auth::{Auditor, ChangingDevice, Newcomer, Operator, ReadingDevice};
-use super::body::{Asked, Json, Named};
-use super::credentials::{is_known, version_tag};
-use super::openapi::{
-    Conflict, Gone, Malformed, NotFound, NotJson, RoleTooLow, TooLarge, TooMany, Unauthorized,
-    Unavailable,
-};
-use super::paging;
+use super::body::{Json, Named};
+use super::known::unless_known;
+use super::openapi::{Gone, Malformed};
+use super::paging::{Asked, LISTED, query};
 use crate::service::devices::{State as DeviceState, Wanted};
 use crate::service::refusal::Refusal;
 
@@ -43,14 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     security(("signature" = [])), request_body = RegisterDevice,
     responses(
         (status = 200, description = "It is registered; whom it may talk to, and the nodes.", body = DeviceRegistered),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 409, response = Conflict),
-        (status = 410, response = Gone),
-        (status = 413, response = TooLarge),
-        (status = 415, response = NotJson),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Newcomer, Json<RegisterDevice>, Gone,
     ))]
 async fn register(
     State(app): State<App>,
@@ -68,13 +57,7 @@ async fn register(
     responses(
         (status = 200, description = "The netmap.", body = Netmap, headers(("etag" = String, description = "Its version."))),
         (status = 304, description = "The caller has this version."),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 404, response = NotFound),
-        (status = 409, response = Conflict),
-        (status = 410, response = Gone),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        ReadingDevice, Named<DeviceId>, Malformed,
     ))]
 async fn netmap(
     State(app): State<App>,
@@ -83,11 +66,7 @@ async fn netmap(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let netmap = app.netmap(&device, &id).await?;
-    let etag = version_tag(netmap.version);
-    if is_known(&headers, &etag) {
-        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
-    }
-    Ok(([(ETAG, etag)], Json(netmap)).into_response())
+    Ok(unless_known(&headers, netmap.version, || Json(netmap)))
 }
 
 /// A device reports its home and its paths.
@@ -95,14 +74,7 @@ async fn netmap(
     security(("signature" = [])), request_body = DeviceMetrics,
     responses(
         (status = 204, description = "Taken."),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 409, response = Conflict),
-        (status = 410, response = Gone),
-        (status = 413, response = TooLarge),
-        (status = 415, response = NotJson),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        ReadingDevice, Json<DeviceMetrics>,
     ))]
 async fn report(
     State(app): State<App>,
@@ -118,14 +90,7 @@ async fn report(
     security(("signature" = [])), request_body = RotateDeviceKey,
     responses(
         (status = 200, description = "The keys that count now.", body = DeviceKeyRotated),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 409, response = Conflict),
-        (status = 410, response = Gone),
-        (status = 413, response = TooLarge),
-        (status = 415, response = NotJson),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        ChangingDevice, Json<RotateDeviceKey>,
     ))]
 async fn rotate_key(
     State(app): State<App>,
@@ -147,54 +112,42 @@ enum DeviceStatus {
     Revoked,
 }
 
-/// Which devices are wanted.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct Devices {
-    /// Entries at most; 100 when left out.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// The `next` of the page before.
-    #[param(max_length = 128)]
-    after: Option<String>,
-    /// Of this tenant.
-    tenant: Option<TenantId>,
-    /// In this state.
-    #[param(inline)]
-    state: Option<DeviceStatus>,
-    /// With this in the name.
-    q: Option<String>,
+query! {
+    /// Which devices are wanted.
+    struct Devices {
+        /// Of this tenant.
+        tenant: Option<TenantId>,
+        /// In this state.
+        #[param(inline)]
+        state: Option<DeviceStatus>,
+        /// With this in the name.
+        q: Option<String>,
+    }
 }
 
 /// Lists devices, by id.
 #[utoipa::path(get, path = "/devices", tag = "devices", operation_id = "list_devices",
     security(("token" = [])), params(Devices),
     responses(
-        (status = 200, description = "A page of them; `accept: text/csv` makes it comma-separated values.",
+        (status = 200, description = LISTED,
             content((Page<DeviceView> = "application/json"), (String = "text/csv"))),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Auditor, Asked<Devices>,
     ))]
 async fn list(
     State(app): State<App>,
     _: Auditor,
-    Asked(wanted): Asked<Devices>,
-    headers: HeaderMap,
+    Asked { query, page, form }: Asked<Devices>,
 ) -> Result<Response, Refusal> {
-    let page = paging::request(wanted.limit, wanted.after.as_ref())?;
     let wanted = Wanted {
-        tenant: wanted.tenant,
-        state: wanted.state.map(|state| match state {
+        tenant: query.tenant,
+        state: query.state.map(|state| match state {
             DeviceStatus::Online => DeviceState::Online,
             DeviceStatus::Offline => DeviceState::Offline,
             DeviceStatus::Revoked => DeviceState::Revoked,
         }),
-        q: wanted.q,
+        q: query.q,
     };
-    paging::answer(&headers, app.list_devices(&wanted, &page).await?)
+    form.answer(app.list_devices(&wanted, &page).await?)
 }
 
 /// Shows a device.
@@ -202,10 +155,7 @@ async fn list(
     security(("token" = [])), params(("id" = DeviceId, Path, description = "Its registration.")),
     responses(
         (status = 200, description = "The device.", body = DeviceView),
-        (status = 401, response = Unauthorized),
-        (status = 404, response = NotFound),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Auditor, Named<DeviceId>,
     ))]
 async fn show(
     State(app): State<App>,
@@ -220,11 +170,7 @@ async fn show(
     security(("token" = [])), params(("id" = DeviceId, Path, description = "Its registration.")),
     responses(
         (status = 204, description = "It is revoked."),
-        (status = 401, response = Unauthorized),
-        (status = 403, response = RoleTooLow),
-        (status = 404, response = NotFound),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Operator, Named<DeviceId>,
     ))]
 async fn revoke(
     State(app): State<App>,
@@ -235,38 +181,27 @@ async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Which paths are wanted.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct Sessions {
-    /// Devices whose paths are listed at most; 100 when left out.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// The `next` of the page before.
-    #[param(max_length = 128)]
-    after: Option<String>,
-    /// Of this tenant.
-    tenant: Option<TenantId>,
+query! {
+    /// Which paths are wanted.
+    struct Sessions: "Devices whose paths are listed at most; 100 when left out." {
+        /// Of this tenant.
+        tenant: Option<TenantId>,
+    }
 }
 
 /// Lists the paths between devices, as they reported them last; all paths of a device are on one page.
 #[utoipa::path(get, path = "/sessions", tag = "devices", operation_id = "list_sessions",
     security(("token" = [])), params(Sessions),
     responses(
-        (status = 200, description = "A page of them; `accept: text/csv` makes it comma-separated values.",
+        (status = 200, description = LISTED,
             content((Page<SessionView> = "application/json"), (String = "text/csv"))),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Auditor, Asked<Sessions>,
     ))]
 async fn sessions(
     State(app): State<App>,
     _: Auditor,
-    Asked(wanted): Asked<Sessions>,
-    headers: HeaderMap,
+    asked: Asked<Sessions>,
 ) -> Result<Response, Refusal> {
-    let page = paging::request(wanted.limit, wanted.after.as_ref())?;
-    paging::answer(&headers, app.list_sessions(wanted.tenant, &page).await?)
+    let page = app.list_sessions(asked.query.tenant, &asked.page).await?;
+    asked.form.answer(page)
 }

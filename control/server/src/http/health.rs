@@ -38,7 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// Whether the process runs.
 #[utoipa::path(get, path = "/healthz", tag = "health", responses(
     (status = 200, description = "It runs.", body = Status),
-    (status = 429, response = TooMany),
+    TooMany,
 ))]
 async fn healthz() -> Json<Status> {
     Json(Status { state: "running" })
@@ -47,8 +47,8 @@ async fn healthz() -> Json<Status> {
 /// Whether the service answers: its database does, and it does not go away.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
     (status = 200, description = "It does.", body = Status),
-    (status = 429, response = TooMany),
-    (status = 503, response = Unavailable),
+    TooMany,
+    Unavailable,
 ))]
 async fn readyz(State(app): State<App>) -> Result<Json<Status>, Refusal> {
     if app.stopping.load(Ordering::Relaxed) {
@@ -62,7 +62,7 @@ async fn readyz(State(app): State<App>) -> Result<Json<Status>, Refusal> {
 /// The metrics page in Prometheus' text format; docs/CONTROL_METRICS.md describes each.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses(
     (status = 200, description = "The page.", content_type = "text/plain", body = String),
-    (status = 429, response = TooMany),
+    TooMany,
 ))]
 async fn show_metrics(State(app): State<App>) -> Response {
     gauges(&app);
@@ -73,7 +73,7 @@ async fn show_metrics(State(app): State<App>) -> Response {
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "health", responses(
     (status = 200, description = "The document.", content_type = "application/json", body = serde_json::Value),
-    (status = 429, response = TooMany),
+    TooMany,
 ))]
 async fn openapi() -> Response {
     static DOCUMENT: LazyLock<String> = LazyLock::new(super::document);

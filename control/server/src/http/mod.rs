@@ -17,6 +17,7 @@ mod credentials;
 mod devices;
 mod health;
 mod keys;
+mod known;
 pub(crate) mod listener;
 mod nodes;
 mod openapi;

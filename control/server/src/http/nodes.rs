@@ -1,26 +1,21 @@
 //! Nodes: what they call, and what operators call of them.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
 use sterna_control_api::NodeId;
 use sterna_control_api::audit::Page;
 use sterna_control_api::node::{
     Heartbeat, HeartbeatAnswer, NodeRegistered, NodeStatus, NodeView, PatchNode, RegisterNode,
 };
-use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
 use super::auth::{Auditor, BeatingNode, Newcomer, Operator};
-use super::body::{Asked, Json, Named};
-use super::openapi::{
-    Conflict, Gone, Malformed, NotFound, NotJson, RoleTooLow, TooLarge, TooMany, Unauthorized,
-    Unavailable,
-};
-use super::paging;
+use super::body::{Json, Named};
+use super::openapi::NotFound;
+use super::paging::{Asked, LISTED, query};
 use crate::service::nodes::Wanted;
 use crate::service::refusal::{Proof, Refusal};
 
@@ -37,14 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     security(("signature" = [])), request_body = RegisterNode,
     responses(
         (status = 200, description = "It is registered; what it is to do.", body = NodeRegistered),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 404, response = NotFound),
-        (status = 409, response = Conflict),
-        (status = 413, response = TooLarge),
-        (status = 415, response = NotJson),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Newcomer, Json<RegisterNode>, NotFound,
     ))]
 async fn register(
     State(app): State<App>,
@@ -62,15 +50,7 @@ async fn register(
     request_body = Heartbeat,
     responses(
         (status = 200, description = "Taken; orders where it follows older ones.", body = HeartbeatAnswer),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 404, response = NotFound),
-        (status = 409, response = Conflict),
-        (status = 410, response = Gone),
-        (status = 413, response = TooLarge),
-        (status = 415, response = NotJson),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        BeatingNode, Named<NodeId>, Json<Heartbeat>,
     ))]
 async fn heartbeat(
     State(app): State<App>,
@@ -84,49 +64,37 @@ async fn heartbeat(
     app.heartbeat(&node, report).map(Json)
 }
 
-/// Which nodes are wanted.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct Nodes {
-    /// Entries at most; 100 when left out.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// The `next` of the page before.
-    #[param(max_length = 128)]
-    after: Option<String>,
-    /// Of this region.
-    region: Option<String>,
-    /// Of this status.
-    state: Option<NodeStatus>,
-    /// With this in the name.
-    q: Option<String>,
+query! {
+    /// Which nodes are wanted.
+    struct Nodes {
+        /// Of this region.
+        region: Option<String>,
+        /// Of this status.
+        state: Option<NodeStatus>,
+        /// With this in the name.
+        q: Option<String>,
+    }
 }
 
 /// Lists nodes, by name.
 #[utoipa::path(get, path = "/nodes", tag = "nodes", operation_id = "list_nodes",
     security(("token" = [])), params(Nodes),
     responses(
-        (status = 200, description = "A page of them; `accept: text/csv` makes it comma-separated values.",
+        (status = 200, description = LISTED,
             content((Page<NodeView> = "application/json"), (String = "text/csv"))),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Auditor, Asked<Nodes>,
     ))]
 async fn list(
     State(app): State<App>,
     _: Auditor,
-    Asked(wanted): Asked<Nodes>,
-    headers: HeaderMap,
+    Asked { query, page, form }: Asked<Nodes>,
 ) -> Result<Response, Refusal> {
-    let page = paging::request(wanted.limit, wanted.after.as_ref())?;
     let wanted = Wanted {
-        region: wanted.region,
-        state: wanted.state,
-        q: wanted.q,
+        region: query.region,
+        state: query.state,
+        q: query.q,
     };
-    paging::answer(&headers, app.list_nodes(&wanted, &page))
+    form.answer(app.list_nodes(&wanted, &page))
 }
 
 /// Shows a node.
@@ -134,10 +102,7 @@ async fn list(
     security(("token" = [])), params(("id" = NodeId, Path, description = "Its identity.")),
     responses(
         (status = 200, description = "The node.", body = NodeView),
-        (status = 401, response = Unauthorized),
-        (status = 404, response = NotFound),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Auditor, Named<NodeId>,
     ))]
 async fn show(
     State(app): State<App>,
@@ -153,14 +118,7 @@ async fn show(
     request_body = PatchNode,
     responses(
         (status = 200, description = "The node, as it is wanted now.", body = NodeView),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 403, response = RoleTooLow),
-        (status = 404, response = NotFound),
-        (status = 413, response = TooLarge),
-        (status = 415, response = NotJson),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Operator, Named<NodeId>, Json<PatchNode>,
     ))]
 async fn patch(
     State(app): State<App>,
@@ -176,11 +134,7 @@ async fn patch(
     security(("token" = [])), params(("id" = NodeId, Path, description = "Its identity.")),
     responses(
         (status = 204, description = "It is forgotten."),
-        (status = 401, response = Unauthorized),
-        (status = 403, response = RoleTooLow),
-        (status = 404, response = NotFound),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Operator, Named<NodeId>,
     ))]
 async fn forget(
     State(app): State<App>,

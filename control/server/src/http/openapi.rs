@@ -1,9 +1,11 @@
 //! `openapi.json`: what the routes say of themselves.
 
+use std::collections::BTreeMap;
+
 use sterna_control_api::problem::{PROBLEM_JSON, Problem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
-use utoipa::{OpenApi, ToResponse, ToSchema};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, OpenApi, ToResponse, ToSchema};
 
 use super::routes;
 
@@ -39,14 +41,23 @@ use super::routes;
 )]
 struct Document;
 
-/// Every call may be answered so.
+/// Answers by their status.
+pub(super) type Responses = BTreeMap<String, RefOr<Response>>;
+
+/// How a call may be refused: a component of the document, and what handlers name in their lists.
 macro_rules! refusals {
-    ($($(#[doc = $doc:literal])+ $name:ident = $description:literal;)+) => { $(
-        $(#[doc = $doc])+
+    ($($name:ident = $status:literal, $description:literal;)+) => { $(
         pub(super) struct $name;
 
+        impl IntoResponses for $name {
+            fn responses() -> Responses {
+                let component = Ref::from_response_name(stringify!($name));
+                Responses::from([($status.to_owned(), component.into())])
+            }
+        }
+
         impl<'r> ToResponse<'r> for $name {
-            fn response() -> (&'r str, utoipa::openapi::RefOr<utoipa::openapi::Response>) {
+            fn response() -> (&'r str, RefOr<Response>) {
                 let schema = Ref::from_schema_name(Problem::name());
                 let content = ContentBuilder::new().schema(Some(schema)).build();
                 let response = ResponseBuilder::new()
@@ -59,27 +70,30 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// 400
-    Malformed = "The body, the query or a field is not in its form; `detail` names it.";
-    /// 401
-    Unauthorized = "No proof of who calls that holds.";
-    /// 403
-    RoleTooLow = "The caller's role does not suffice.";
-    /// 404
-    NotFound = "No such thing, or none of the caller's.";
-    /// 409
-    Conflict = "Something else has this name, the state does not allow it, or the signature was used before.";
-    /// 410
-    Gone = "No node or device has the key that has signed; register with a token.";
-    /// 413
-    TooLarge = "The body is longer than 64 KiB.";
-    /// 415
-    NotJson = "The body is no JSON.";
-    /// 429
-    TooMany = "Too many requests; `retry-after` says when to try again.";
-    /// 503
-    Unavailable = "The database is away, the service goes down, or no node is ready; try again.";
+    Malformed = "400", "The body, the query or a field is not in its form; `detail` names it.";
+    Unauthorized = "401", "No proof of who calls that holds.";
+    RoleTooLow = "403", "The caller's role does not suffice.";
+    NotFound = "404", "No such thing, or none of the caller's.";
+    Conflict = "409", "Something else has this name, the state does not allow it, or the signature was used before.";
+    Gone = "410", "No node or device has the key that has signed; register with a token.";
+    TooLarge = "413", "The body is longer than 64 KiB.";
+    NotJson = "415", "The body is no JSON.";
+    TooMany = "429", "Too many requests; `retry-after` says when to try again.";
+    Unavailable = "503", "The database is away, the service goes down, or no node is ready; try again.";
 }
+
+/// How arguments of handlers refuse: each handler names its arguments, and what it refuses beyond them.
+macro_rules! refuses {
+    ($($argument:ident $(<$of:ident>)?: $($refusal:ident),+;)+) => { $(
+        impl $(<$of>)? utoipa::IntoResponses for $argument $(<$of>)? {
+            fn responses() -> $crate::http::openapi::Responses {
+                let refusals = [$(<$crate::http::openapi::$refusal as utoipa::IntoResponses>::responses()),+];
+                refusals.into_iter().flatten().collect()
+            }
+        }
+    )+ };
+}
+pub(super) use refuses;
 
 /// `openapi.json`.
 pub(crate) fn document() -> String {

@@ -1,7 +1,7 @@
 //! People: login, logout, who there is.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use sterna_control_api::access::{Login, NewUser, PatchUser, SessionBegun, UserView};
 use sterna_control_api::audit::Page;
@@ -10,12 +10,9 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::auth::{Administrator, Anybody, Auditor};
-use super::body::{Asked, Json, Named};
-use super::openapi::{
-    Conflict, Malformed, NotFound, NotJson, RoleTooLow, TooLarge, TooMany, Unauthorized,
-    Unavailable,
-};
-use super::paging::{self, Paging};
+use super::body::{Created, Json, Named};
+use super::openapi::{Conflict, RoleTooLow, TooLarge, Unauthorized, Unavailable};
+use super::paging::{Asked, LISTED, Paging};
 use crate::service::refusal::Refusal;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -31,12 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     request_body = Login,
     responses(
         (status = 200, description = "The session.", body = SessionBegun),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 413, response = TooLarge),
-        (status = 415, response = NotJson),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Anybody, Json<Login>, Unauthorized, Unavailable,
     ))]
 async fn login(
     State(app): State<App>,
@@ -51,11 +43,7 @@ async fn login(
     security(("token" = [])),
     responses(
         (status = 204, description = "It has ended."),
-        (status = 401, response = Unauthorized),
-        (status = 409, response = Conflict),
-        (status = 413, response = TooLarge),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Auditor, Conflict, TooLarge,
     ))]
 async fn logout(State(app): State<App>, Auditor(person): Auditor) -> Result<StatusCode, Refusal> {
     app.logout(&person).await?;
@@ -66,21 +54,16 @@ async fn logout(State(app): State<App>, Auditor(person): Auditor) -> Result<Stat
 #[utoipa::path(get, path = "/users", tag = "people", operation_id = "list_users",
     security(("token" = [])), params(Paging),
     responses(
-        (status = 200, description = "A page of them; `accept: text/csv` makes it comma-separated values.",
+        (status = 200, description = LISTED,
             content((Page<UserView> = "application/json"), (String = "text/csv"))),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 403, response = RoleTooLow),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Administrator, Asked<Paging>,
     ))]
 async fn list(
     State(app): State<App>,
     _: Administrator,
-    Asked(paging): Asked<Paging>,
-    headers: HeaderMap,
+    asked: Asked<Paging>,
 ) -> Result<Response, Refusal> {
-    paging::answer(&headers, app.list_users(&paging.request()?).await?)
+    asked.form.answer(app.list_users(&asked.page).await?)
 }
 
 /// Adds a person.
@@ -88,22 +71,14 @@ async fn list(
     security(("token" = [])), request_body = NewUser,
     responses(
         (status = 201, description = "The person.", body = UserView),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 403, response = RoleTooLow),
-        (status = 409, response = Conflict),
-        (status = 413, response = TooLarge),
-        (status = 415, response = NotJson),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Administrator, Json<NewUser>, Conflict,
     ))]
 async fn create(
     State(app): State<App>,
     Administrator(person): Administrator,
     Json(new): Json<NewUser>,
-) -> Result<(StatusCode, Json<UserView>), Refusal> {
-    let made = app.create_user(&person, new).await?;
-    Ok((StatusCode::CREATED, Json(made)))
+) -> Result<Created<UserView>, Refusal> {
+    app.create_user(&person, new).await.map(Created)
 }
 
 /// Changes a person; everybody may change the own password. A new password ends the person's sessions.
@@ -111,15 +86,7 @@ async fn create(
     security(("token" = [])), params(("name" = String, Path, description = "The name.")), request_body = PatchUser,
     responses(
         (status = 200, description = "The person.", body = UserView),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 403, response = RoleTooLow),
-        (status = 404, response = NotFound),
-        (status = 409, response = Conflict),
-        (status = 413, response = TooLarge),
-        (status = 415, response = NotJson),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Auditor, Named<String>, Json<PatchUser>, RoleTooLow, Conflict,
     ))]
 async fn patch(
     State(app): State<App>,
@@ -135,12 +102,7 @@ async fn patch(
     security(("token" = [])), params(("name" = String, Path, description = "The name.")),
     responses(
         (status = 204, description = "The person is gone, and so are the sessions."),
-        (status = 401, response = Unauthorized),
-        (status = 403, response = RoleTooLow),
-        (status = 404, response = NotFound),
-        (status = 409, response = Conflict),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Administrator, Named<String>, Conflict,
     ))]
 async fn delete(
     State(app): State<App>,

@@ -1,7 +1,7 @@
 //! Regions.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use sterna_control_api::audit::Page;
 use sterna_control_api::region::{PatchRegion, Region};
@@ -10,12 +10,9 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::auth::{Auditor, Operator};
-use super::body::{Asked, Json, Named};
-use super::openapi::{
-    Conflict, Malformed, NotFound, NotJson, RoleTooLow, TooLarge, TooMany, Unauthorized,
-    Unavailable,
-};
-use super::paging::{self, Paging};
+use super::body::{Created, Json, Named};
+use super::openapi::Conflict;
+use super::paging::{Asked, LISTED, Paging};
 use crate::service::refusal::Refusal;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -28,20 +25,16 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/regions", tag = "regions", operation_id = "list_regions",
     security(("token" = [])), params(Paging),
     responses(
-        (status = 200, description = "A page of them; `accept: text/csv` makes it comma-separated values.",
+        (status = 200, description = LISTED,
             content((Page<Region> = "application/json"), (String = "text/csv"))),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Auditor, Asked<Paging>,
     ))]
 async fn list(
     State(app): State<App>,
     _: Auditor,
-    Asked(paging): Asked<Paging>,
-    headers: HeaderMap,
+    asked: Asked<Paging>,
 ) -> Result<Response, Refusal> {
-    paging::answer(&headers, app.list_regions(&paging.request()?))
+    asked.form.answer(app.list_regions(&asked.page))
 }
 
 /// Makes a region.
@@ -49,22 +42,14 @@ async fn list(
     security(("token" = [])), request_body = Region,
     responses(
         (status = 201, description = "The region.", body = Region),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 403, response = RoleTooLow),
-        (status = 409, response = Conflict),
-        (status = 413, response = TooLarge),
-        (status = 415, response = NotJson),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Operator, Json<Region>, Conflict,
     ))]
 async fn create(
     State(app): State<App>,
     Operator(person): Operator,
     Json(region): Json<Region>,
-) -> Result<(StatusCode, Json<Region>), Refusal> {
-    let made = app.create_region(&person, &region).await?;
-    Ok((StatusCode::CREATED, Json(made)))
+) -> Result<Created<Region>, Refusal> {
+    app.create_region(&person, &region).await.map(Created)
 }
 
 /// Changes a region.
@@ -72,14 +57,7 @@ async fn create(
     security(("token" = [])), params(("code" = String, Path, description = "Its code.")), request_body = PatchRegion,
     responses(
         (status = 200, description = "The region.", body = Region),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 403, response = RoleTooLow),
-        (status = 404, response = NotFound),
-        (status = 413, response = TooLarge),
-        (status = 415, response = NotJson),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Operator, Named<String>, Json<PatchRegion>,
     ))]
 async fn patch(
     State(app): State<App>,
@@ -95,12 +73,7 @@ async fn patch(
     security(("token" = [])), params(("code" = String, Path, description = "Its code.")),
     responses(
         (status = 204, description = "It is gone."),
-        (status = 401, response = Unauthorized),
-        (status = 403, response = RoleTooLow),
-        (status = 404, response = NotFound),
-        (status = 409, response = Conflict),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        Operator, Named<String>, Conflict,
     ))]
 async fn delete(
     State(app): State<App>,

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::App;
 use super::auth::ReadingDevice;
 use super::listener::{Connection, Place};
-use super::openapi::{Conflict, Gone, Malformed, TooMany, Unauthorized, Unavailable};
+use super::openapi::Malformed;
 use crate::domain::DeviceRecord;
 use crate::limits::{
     WEBSOCKET_ASKS_MAX, WEBSOCKET_READ_BYTES, WEBSOCKET_SILENCE, WEBSOCKET_WRITE_MAX,
@@ -36,12 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     security(("signature" = [])),
     responses(
         (status = 101, description = "It is open."),
-        (status = 400, response = Malformed),
-        (status = 401, response = Unauthorized),
-        (status = 409, response = Conflict),
-        (status = 410, response = Gone),
-        (status = 429, response = TooMany),
-        (status = 503, response = Unavailable),
+        ReadingDevice, Malformed,
     ))]
 async fn open(
     State(app): State<App>,
