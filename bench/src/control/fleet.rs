@@ -23,13 +23,15 @@ const TTL_S: u32 = 3600;
 const AT_ONCE: usize = 16;
 /// Nodes and devices that take turns; more add nothing to the load.
 const MEMBERS_MAX: u32 = 2000;
+/// Devices of one tenant: each is told of all others when it enrols.
+const DEVICES_PER_TENANT: u32 = 50;
 /// Nodes of the relay map that devices fetch.
 const READY_NODES: u32 = 20;
 
 /// Everybody who asks, and what lets the rest in.
 pub(super) struct Fleet {
-    /// Lets nodes join, or devices enrol.
-    pub(super) token: String,
+    /// Let nodes join, or devices enrol: a tenant each.
+    pub(super) tokens: Vec<String>,
     /// Those who are registered, in order.
     pub(super) members: Vec<Member>,
 }
@@ -50,11 +52,18 @@ impl Fleet {
     ) -> Result<Self, BenchError> {
         let planned = u32::try_from(plan.times_ms().len()).unwrap_or(u32::MAX);
         let nodes = matches!(scenario, Scenario::Registration | Scenario::Heartbeats);
-        let token = if nodes {
-            join_token(operator, planned.saturating_add(MEMBERS_MAX)).await?
+        let mut tokens = Vec::new();
+        if nodes {
+            tokens.push(join_token(operator, planned.saturating_add(MEMBERS_MAX)).await?);
         } else {
-            enrolment_key(operator).await?
-        };
+            let tenants = match scenario {
+                Scenario::Devices => planned.div_ceil(DEVICES_PER_TENANT).max(1),
+                _ => 1,
+            };
+            for _ in 0..tenants {
+                tokens.push(enrolment_key(operator).await?);
+            }
+        }
         if matches!(scenario, Scenario::RelayMap | Scenario::Credentials) {
             ready_nodes(operator).await?;
         }
@@ -65,7 +74,7 @@ impl Fleet {
             Scenario::Signalling => plan.sockets,
         };
         let mut fleet = Self {
-            token,
+            tokens,
             members: Vec::new(),
         };
         fleet.register(operator, nodes, members).await?;
@@ -86,7 +95,7 @@ impl Fleet {
             let key = new_key();
             let (client, token) = (
                 operator.with_caller(caller(nodes, &key)),
-                self.token.clone(),
+                self.token(0).to_owned(),
             );
             running.spawn(async move {
                 let device = if nodes {
@@ -116,6 +125,12 @@ impl Fleet {
         self.members
             .push(member.map_err(|error| refused("a registration", &error))?);
         Ok(())
+    }
+
+    /// What lets the one of such a number in.
+    pub(super) fn token(&self, number: usize) -> &str {
+        let place = number.checked_rem(self.tokens.len()).unwrap_or(0);
+        self.tokens.get(place).map_or("", String::as_str)
     }
 
     pub(super) fn registered(&self) -> usize {

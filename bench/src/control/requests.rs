@@ -104,7 +104,7 @@ fn draft<'a>(
         freshness: counter,
     };
     let registers = |path: &str, body: String| Draft {
-        token: Some(&fleet.token),
+        token: Some(fleet.token(number)),
         freshness: nonce(),
         ..posts(path.to_owned(), body)
     };
@@ -210,7 +210,7 @@ mod tests {
             device: Some(DeviceId([1; 16])),
         };
         let fleet = Fleet {
-            token: "sterna-join-1.a.b".to_owned(),
+            tokens: vec!["sterna-join-1.a.b".to_owned()],
             members: vec![member(), member(), member(), member()],
         };
         let clock = Clock {

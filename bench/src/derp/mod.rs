@@ -2,8 +2,8 @@
 //!
 //! Servers are measured in turn, each started anew, several rounds over; figures are medians, with
 //! the smallest and largest. The load is that of `sterna bench flow`: all devices on one thread, in a
-//! closed loop for what a server carries and costs, then at a rate that all of them carry, for what a
-//! packet waits.
+//! closed loop with few packets on their way and with more, for what a server carries and costs, then at
+//! a rate that all of them carry, for what a packet waits.
 
 mod client;
 mod server;
@@ -53,9 +53,9 @@ pub struct DerpArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 1312, value_parser = clap::value_parser!(u16).range(36..=1400))]
     pub packet_size: u16,
 
-    /// Packets on their way in the closed loop.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub outstanding: u32,
+    /// Packets on their way in the closed loops: few, so that there is nothing to batch, and more.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "200,1000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub outstanding: Vec<u32>,
 
     /// Packets a second where latency is measured.
     #[arg(long, value_name = "PPS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
@@ -68,6 +68,15 @@ pub struct DerpArgs {
     /// Only print the table.
     #[arg(long)]
     pub no_write: bool,
+}
+
+/// How a server is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    /// A closed loop: so many packets on their way at any time.
+    Closed(u32),
+    /// An open one: so many packets a second.
+    Rate(u64),
 }
 
 /// A server that is measured.
@@ -90,7 +99,7 @@ pub fn run(args: &DerpArgs) -> Result<(), BenchError> {
     }
     let mut variants: Vec<_> = derper.iter().map(|_| Variant::Derper).collect();
     variants.extend(Rung::ALL.iter().rev().map(|rung| Variant::Sterna(*rung)));
-    let mut table = Table::new(&variants);
+    let mut table = Table::default();
     for round in 1..=args.rounds {
         for variant in &variants {
             eprintln!("round {round} of {}: {variant}", args.rounds);
@@ -102,15 +111,17 @@ pub fn run(args: &DerpArgs) -> Result<(), BenchError> {
                     })
                 }
                 (Variant::Sterna(rung), _) => {
-                    let load = load(args, *rung);
-                    let node = flow::Server::start(&load)?;
+                    let devices = base(args, *rung);
+                    let node = flow::Server::start(&devices)?;
                     measure(args, *variant, Some(node.pid()), async || {
-                        flow::members(&load, node.issuer(), &pairs(*rung)).await
+                        flow::members(&devices, node.issuer(), &pairs(*rung)).await
                     })
                 }
                 (Variant::Derper, None) => continue,
             };
-            table.add(*variant, measured?);
+            for (load, figures) in measured? {
+                table.add(load, *variant, figures);
+            }
         }
     }
     let version = derper.map(|program| server::version(&program));
@@ -129,25 +140,30 @@ fn pairs(rung: Rung) -> [Pair; 1] {
     }]
 }
 
-/// The load as `sterna bench flow` takes it.
-fn load(args: &DerpArgs, rung: Rung) -> FlowArgs {
+/// The devices as `sterna bench flow` takes them.
+fn base(args: &DerpArgs, rung: Rung) -> FlowArgs {
     FlowArgs {
         devices: args.devices,
         packet_size: args.packet_size,
-        outstanding: args.outstanding,
         duration: args.duration,
         pairs: pairs(rung).to_vec(),
         ..FlowArgs::default()
     }
 }
 
-/// Connects, measures in a closed loop, then at the rate.
+/// Every load, in the order in which they are measured.
+fn loads(args: &DerpArgs) -> Vec<Load> {
+    let closed = args.outstanding.iter().map(|number| Load::Closed(*number));
+    closed.chain([Load::Rate(args.rate)]).collect()
+}
+
+/// Connects, and measures under each load.
 fn measure(
     args: &DerpArgs,
     variant: Variant,
     pid: Option<u32>,
     connect: impl AsyncFnOnce() -> Result<Vec<Member>, BenchError>,
-) -> Result<Figures, BenchError> {
+) -> Result<Vec<(Load, Figures)>, BenchError> {
     let rung = match variant {
         Variant::Derper => Rung::Wss,
         Variant::Sterna(rung) => rung,
@@ -155,33 +171,34 @@ fn measure(
     let runtime = Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let members = connect().await?;
-        let closed = load(args, rung);
-        let open = FlowArgs {
-            rate: Some(args.rate),
-            ..closed.clone()
-        };
-        let reports = flow::measure_members(&[closed, open], members, pid, &pairs(rung)).await?;
-        let [closed, open] = &reports[..] else {
-            return Err(BenchError::Usage("invariant: a report for each load"));
-        };
-        Ok(figures(closed, open))
+        let loads = loads(args);
+        let asked: Vec<_> = loads
+            .iter()
+            .map(|load| match *load {
+                Load::Closed(outstanding) => FlowArgs {
+                    outstanding,
+                    ..base(args, rung)
+                },
+                Load::Rate(rate) => FlowArgs {
+                    rate: Some(rate),
+                    ..base(args, rung)
+                },
+            })
+            .collect();
+        let reports = flow::measure_members(&asked, members, pid, &pairs(rung)).await?;
+        Ok(loads.into_iter().zip(reports.iter().map(figures)).collect())
     })
 }
 
-fn figures(closed: &FlowReport, open: &FlowReport) -> Figures {
-    let (closed, open) = (&closed.runs[0], &open.runs[0]);
-    let cost = |run: &flow::RunReport| {
-        run.node
-            .as_ref()
-            .map_or(f64::NAN, |node| node.bytes_per_cpu_s / 1e6)
-    };
+fn figures(report: &FlowReport) -> Figures {
+    let run = &report.runs[0];
+    let node = run.node.as_ref();
     Figures {
-        bytes_per_cpu_s: cost(closed),
-        goodput: closed.delivered_mbit_per_s,
-        loss: closed.loss_percent,
-        bytes_per_cpu_s_at_rate: cost(open),
-        p50_us: open.latency.p50_us,
-        p99_us: open.latency.p99_us,
+        bytes_per_cpu_s: node.map_or(f64::NAN, |node| node.bytes_per_cpu_s / 1e6),
+        goodput: run.delivered_mbit_per_s,
+        loss: run.loss_percent,
+        p50_us: run.latency.p50_us,
+        p99_us: run.latency.p99_us,
     }
 }
 
@@ -197,6 +214,15 @@ async fn connect(devices: u32, derper: &Derper) -> Result<Vec<Member>, BenchErro
         members.push(Member::of_derp(client, packets));
     }
     Ok(members)
+}
+
+impl std::fmt::Display for Load {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed(outstanding) => write!(f, "{outstanding} on their way"),
+            Self::Rate(rate) => write!(f, "{rate} a second"),
+        }
+    }
 }
 
 impl std::fmt::Display for Variant {

@@ -39,11 +39,12 @@ pub(super) fn version(program: &Path) -> String {
     let said = Command::new(program).arg("-version").output();
     let said = said.map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned());
     let version = said.unwrap_or_default();
-    version
-        .lines()
-        .next()
-        .unwrap_or("of unknown version")
-        .to_owned()
+    // A derper that Go has installed adds what it does not know of its own build.
+    let number = version.split(['-', '\n']).next().unwrap_or_default();
+    match number {
+        "" => "of unknown version".to_owned(),
+        number => number.to_owned(),
+    }
 }
 
 impl Derper {
