@@ -4,10 +4,13 @@
 //! Peers are reached by one link, the *primary*, at the home node. The spare node has a link of its
 //! own, so that losing the home costs no handshake. When the primary is in doubt, the next rungs are
 //! tried at once, packets go over the spare as well, and whoever answers first is it. A node that
-//! goes away is left in its own time (`leaving`).
+//! goes away is left in its own time (`leaving`). What is tried is in `race`, who is chosen in
+//! `primary`.
 
 mod leaving;
 mod nodes;
+mod primary;
+mod race;
 #[cfg(test)]
 mod tests;
 
@@ -23,13 +26,13 @@ use sterna_flow::Rung;
 use sterna_flow::device;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
-use tracing::{debug, info};
+use tracing::debug;
 
-use super::carrier;
-use super::limits::{OLD_LINK_LIFE, REPORTS_MAX, RETRY_FIRST, RETRY_MAX, Timing, head_start};
-use super::link::{self, Command, Inbound, LinkId, Report};
-use super::{Config, Event, Packet, Path, Reason};
+use super::limits::{REPORTS_MAX, Timing};
+use super::link::{Command, Inbound, LinkId, Report};
+use super::{Config, Event, Packet, Path};
 use leaving::Leaving;
+use race::Start;
 
 /// Nodes that a device always has a link to: its home and its spare. Further ones are alternates.
 const HOMES: usize = 2;
@@ -91,15 +94,6 @@ struct Later {
     climb: Option<Instant>,
     /// By place: when a node of which every rung has failed is tried again, and after what pause.
     retry: BTreeMap<usize, (Instant, Duration)>,
-}
-
-/// How much a race is worth.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum Start {
-    /// The better rungs have their head starts.
-    Staggered,
-    /// The device has no path that it trusts: all at once.
-    Urgent,
 }
 
 pub(super) struct Keeper {
@@ -253,259 +247,6 @@ impl Keeper {
         }
     }
 
-    /// Tries every rung of a node that is better than `than`, or all.
-    fn race(&mut self, place: usize, than: Option<Rung>, how: Start) {
-        if place == GONE {
-            return;
-        }
-        let tried: BTreeSet<_> = self
-            .links
-            .values()
-            .filter(|known| known.place == place && known.until.is_none())
-            .map(|known| known.rung)
-            .collect();
-        let winner = self
-            .here(place)
-            .and_then(|here| self.winners.get(&here).copied());
-        let rungs: Vec<_> = self
-            .config
-            .rungs
-            .iter()
-            .copied()
-            .filter(|rung| than.is_none_or(|than| *rung < than) && !tried.contains(rung))
-            .collect();
-        let best = self.config.rungs.iter().min().copied();
-        let best = best.map_or(Duration::ZERO, head_start);
-        for rung in rungs {
-            let delay = if winner == Some(rung) || how == Start::Urgent {
-                Duration::ZERO
-            } else {
-                // A rung that no better one is raced with need not wait for any.
-                head_start(rung).saturating_sub(best)
-            };
-            self.start(place, rung, delay);
-        }
-    }
-
-    fn start(&mut self, place: usize, rung: Rung, delay: Duration) {
-        let id = LinkId(self.next_id);
-        self.next_id += 1;
-        let commands = link::start(
-            id,
-            self.config.nodes[place].clone(),
-            rung,
-            &self.config,
-            delay,
-            self.inbound.clone(),
-            self.reports.clone(),
-        );
-        let known = Known {
-            place,
-            node: self.config.nodes[place].identity,
-            rung,
-            commands,
-            up: false,
-            suspect: false,
-            leaving: None,
-            until: None,
-        };
-        self.links.insert(id, known);
-    }
-
-    /// A link has shown that it carries useful frames.
-    fn stands(&mut self, id: LinkId) {
-        let Some(known) = self.links.get_mut(&id) else {
-            return;
-        };
-        if known.up {
-            return;
-        }
-        known.up = true;
-        for peer in &self.peers {
-            // A link that is too busy for this opens the flow with the first packet.
-            let _ = known.commands.try_send(Command::Open(*peer));
-        }
-        let (place, rung) = (known.place, known.rung);
-        self.later.retry.remove(&place);
-        if let Some(here) = self.here(place) {
-            self.winners.insert(here, rung);
-        }
-        // Slower ones of the same race have lost it; better ones may still come.
-        let losers: Vec<_> = self
-            .links
-            .iter()
-            .filter(|(_, other)| other.place == place && !other.up && other.rung > rung)
-            .map(|(id, _)| *id)
-            .collect();
-        for loser in losers {
-            self.links.remove(&loser);
-        }
-        let reason = match self.primary.and_then(|primary| self.links.get(&primary)) {
-            None => Some(Reason::First),
-            Some(now) if now.place == place && rung < now.rung => Some(Reason::Better),
-            Some(now) if now.suspect => Some(Reason::Failed),
-            Some(now) if now.has_left() => Some(Reason::Restarting),
-            // Home is home: a spare that was stood in for gives way.
-            Some(now) if place < now.place => Some(Reason::Better),
-            Some(_) => None,
-        };
-        if let Some(reason) = reason {
-            self.promote(id, reason);
-        } else if place >= HOMES || self.duplicate_at(id) {
-            self.links.remove(&id);
-        }
-    }
-
-    /// Whether another link of the same node stands and is no worse.
-    fn duplicate_at(&self, id: LinkId) -> bool {
-        let known = &self.links[&id];
-        self.links.iter().any(|(other_id, other)| {
-            *other_id != id
-                && other.place == known.place
-                && other.up
-                && !other.suspect
-                && other.until.is_none()
-                && other.rung <= known.rung
-        })
-    }
-
-    /// Makes a link the one that peers are reached by.
-    fn promote(&mut self, id: LinkId, reason: Reason) {
-        let old = self.primary.replace(id);
-        let Some(known) = self.links.get_mut(&id) else {
-            return;
-        };
-        known.until = None;
-        let (place, node, rung) = (known.place, known.node, known.rung);
-        let now = Instant::now();
-        if let Some(old) = old.and_then(|old| self.links.get_mut(&old)) {
-            // The old link at another node becomes, or stays, the spare.
-            if old.place == place || old.suspect || old.place >= HOMES {
-                old.until = Some(now + OLD_LINK_LIFE);
-            }
-            if let Some(leaving) = old.leaving {
-                old.until = Some(leaving.until);
-            }
-        }
-        let best = self.config.rungs.iter().min().copied();
-        self.later.climb = (best < Some(rung)).then(|| now + self.timing.climb_every);
-        info!(%node, rung = rung.as_str(), ?reason, "peers are reached by this path");
-        self.publish();
-        self.say(Event::Path { node, rung, reason });
-    }
-
-    /// A link does not answer.
-    fn doubt(&mut self, id: LinkId) {
-        let Some(known) = self.links.get_mut(&id) else {
-            return;
-        };
-        known.suspect = true;
-        let place = known.place;
-        self.race(place, None, Start::Urgent);
-        if self.primary == Some(id) {
-            // What has silenced it may have silenced the spare, too, which expects nothing. Packets
-            // go over both until one of them answers.
-            self.tell_all(|| Command::Check);
-        }
-        self.publish();
-    }
-
-    /// A link answers.
-    fn trust(&mut self, id: LinkId) {
-        let Some(known) = self.links.get_mut(&id) else {
-            return;
-        };
-        let was_suspect = std::mem::take(&mut known.suspect);
-        let (place, up, stays) = (known.place, known.up, known.leaving.is_none());
-        let primary = self.primary.and_then(|primary| self.links.get(&primary));
-        let primary = primary.map(|now| (now.place, now.suspect, now.has_left()));
-        match primary {
-            _ if !up || self.primary == Some(id) => {}
-            None => return self.promote(id, Reason::First),
-            Some((_, true, _)) => return self.promote(id, Reason::Failed),
-            Some((_, _, true)) if stays => return self.promote(id, Reason::Restarting),
-            // Its stand-in has not been needed.
-            Some((stand_in, ..)) if was_suspect && stays && place < stand_in => {
-                return self.promote(id, Reason::Better);
-            }
-            Some(_) => {}
-        }
-        if was_suspect {
-            self.publish();
-        }
-    }
-
-    /// A link that stands and is not in doubt, the nearest first; of a node that goes away, if there
-    /// is no other.
-    fn stand_in(&self, instead_of: LinkId) -> Option<LinkId> {
-        let stands = self.links.iter().filter(|(id, known)| {
-            **id != instead_of && known.up && !known.suspect && known.until.is_none()
-        });
-        let best =
-            stands.min_by_key(|(_, known)| (known.leaving.is_some(), known.place, known.rung));
-        best.map(|(id, _)| *id)
-    }
-
-    /// Says that a rung was not to be had, of a link that has never stood.
-    fn miss(&self, id: LinkId, error: &str) {
-        let known = &self.links[&id];
-        if !known.up {
-            self.say(Event::Unreachable {
-                node: known.node,
-                rung: known.rung,
-                error: error.to_owned(),
-            });
-        }
-    }
-
-    /// A link is gone.
-    fn lose(&mut self, id: LinkId) {
-        let Some(known) = self.links.remove(&id) else {
-            return;
-        };
-        let was_primary = self.primary == Some(id);
-        if was_primary {
-            self.primary = None;
-            match self.stand_in(id) {
-                Some(other) => self.promote(other, Reason::Failed),
-                None => {
-                    self.publish();
-                    self.say(Event::Lost);
-                }
-            }
-        }
-        let more = self
-            .links
-            .values()
-            .any(|other| other.place == known.place && other.until.is_none());
-        if more || known.place == GONE {
-            return;
-        }
-        let now = Instant::now();
-        let goes_away = self.later.retry.contains_key(&known.place);
-        if known.up && !goes_away {
-            let how = if was_primary {
-                Start::Urgent
-            } else {
-                Start::Staggered
-            };
-            self.race(known.place, None, how);
-            return;
-        }
-        if known.up {
-            // It was told to go; the retry is set.
-            self.spread_retry(&known);
-            return;
-        }
-        let pause = match self.later.retry.get(&known.place) {
-            Some((_, pause)) => (*pause * 2).min(RETRY_MAX),
-            None => RETRY_FIRST,
-        };
-        // Devices that lost the same node at the same moment do not come back at the same moment.
-        let jitter = pause.mul_f64(rand::random_range(0.5..1.0));
-        self.later.retry.insert(known.place, (now + jitter, pause));
-    }
-
     /// When something is to be done.
     fn due(&self) -> Instant {
         let ends = self.links.values().filter_map(|known| known.until);
@@ -519,12 +260,6 @@ impl Keeper {
         let next = ends.chain(leaves).chain(retries);
         let next = next.chain(self.later.climb).min();
         next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
-    }
-
-    fn is_tried(&self, place: usize) -> bool {
-        self.links
-            .values()
-            .any(|known| known.place == place && known.until.is_none())
     }
 
     /// Does what is due.
@@ -569,35 +304,8 @@ impl Keeper {
         }
     }
 
-    /// Lets the user's packets take the links of this moment.
-    fn publish(&self) {
-        let primary = self.primary.and_then(|id| self.links.get(&id));
-        let second = primary
-            .filter(|known| known.suspect)
-            .and_then(|_| self.stand_in(self.primary?))
-            .and_then(|id| self.links.get(&id));
-        let paths = Paths {
-            primary: primary.map(|known| {
-                let path = Path {
-                    node: known.node,
-                    rung: known.rung,
-                };
-                (path, known.commands.clone())
-            }),
-            second: second.map(|known| known.commands.clone()),
-        };
-        self.paths.send_replace(paths);
-    }
-
     fn say(&self, event: Event) {
         // Who does not fetch events does not want them.
         let _ = self.events.try_send(event);
-    }
-
-    /// The device's address towards a node, which tells networks apart.
-    fn here(&self, place: usize) -> Option<IpAddr> {
-        let node = self.config.nodes.get(place)?;
-        let addr = node.udp.iter().chain(&node.quic).chain(&node.wss).next()?;
-        carrier::local_towards(*addr)
     }
 }

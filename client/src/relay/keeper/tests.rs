@@ -6,6 +6,8 @@ use sterna_control_api::{NodeId, RelayKey};
 use sterna_flow::Secret;
 use sterna_flow::message::Restarting;
 
+use super::super::Reason;
+use super::super::limits::OLD_LINK_LIFE;
 use super::*;
 
 /// A keeper of a home, a spare and an alternate, and what it tells.
