@@ -61,7 +61,11 @@ impl Server {
         // RFC 8656 §7.2 step 2: 437 when the 5-tuple already has an allocation, but a
         // retransmission gets the same success again.
         if let Some(index) = self.find(&request.client, now) {
-            if self.allocations[index].granted.transaction_id != request.transaction_id {
+            let allocation = &self.allocations[index];
+            // The answer is signed for its maker, and may have a ticket: it is nobody else's.
+            if allocation.granted.transaction_id != request.transaction_id
+                || !authenticated.is_maker_of(allocation, request)
+            {
                 return Err(Refusal::ALLOCATION_MISMATCH);
             }
             self.counters.allocate_repeated += 1;

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use sterna_stun::{
     attr::{
         AdditionalAddressFamily, AddressFamily, AttributeType, DontFragment, EvenPort, Lifetime,
-        RequestedAddressFamily, RequestedTransport, ReservationToken, XorMappedAddress,
-        XorRelayedAddress,
+        MobilityTicket, RequestedAddressFamily, RequestedTransport, ReservationToken,
+        XorMappedAddress, XorRelayedAddress,
     },
     message::Method,
     writer::{Full, MessageWriter},
@@ -87,6 +87,30 @@ fn a_retransmitted_allocate_gets_the_same_success_again() {
     // Also after the lifetime has been changed by a Refresh.
     node.refresh(&mut alice, 1000).expect("granted");
     assert_eq!(node.answer(&alice, &packet), first);
+}
+
+// What is said again is signed for the maker, and may have a ticket in it.
+#[test]
+fn another_users_allocate_under_a_known_transaction_is_no_retransmission() {
+    let mut node = Node::default();
+    let mut alice = Caller::alice();
+    let answer = node.ask(&mut alice, Method::ALLOCATE, |writer| {
+        writer.attr(&RequestedTransport::UDP)?;
+        writer.attr(&MobilityTicket(b""))
+    });
+    assert!(answer.find::<MobilityTicket<'_>>().is_some());
+    let mut bob = Caller::bob();
+    bob.client = alice.client;
+    bob.nonce = alice.nonce.clone();
+    bob.next_transaction = alice.next_transaction - 1;
+    let packet = bob.signed(Method::ALLOCATE, |writer| {
+        writer.attr(&RequestedTransport::UDP)
+    });
+    let told = node.answer(&bob, &packet);
+    assert_eq!(told.code(), 437);
+    assert!(bob.is_answered_by(&told));
+    assert_eq!(told.find::<MobilityTicket<'_>>(), None);
+    assert_eq!(node.server().counters().allocate_repeated, 0);
 }
 
 #[test]
