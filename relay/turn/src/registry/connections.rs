@@ -30,7 +30,7 @@ pub(crate) struct Connections {
 pub(crate) struct Waiting {
     /// The driver's handle.
     pub(crate) connection: PeerConnection,
-    /// The name under which the allocation was made; none on an open relay.
+    /// Who made the allocation, by name or by token; nobody on an open relay.
     pub(crate) maker: Option<Arc<str>>,
 }
 

@@ -49,14 +49,26 @@ impl Authenticated {
 
     /// Tells whether an allocation was made under this name (RFC 8656 §5: else 441).
     pub(super) fn is_maker_of(&self, allocation: &Allocation, request: &Request) -> bool {
+        let session = |credentials: Option<&Credentials>| {
+            credentials.is_some_and(|credentials| credentials.session().is_some())
+        };
+        // RFC 7635 §9: another token is shown when an allocation is refreshed.
+        let shows_another_token = request.method == StunMethod::REFRESH
+            && session(self.credentials())
+            && session(allocation.credentials.as_ref());
+        shows_another_token || self.may_take_along(allocation)
+    }
+
+    /// Tells whether an allocation may be taken along to another 5-tuple (RFC 8016 §3.2.2: else 441).
+    ///
+    /// Tickets can be read by whoever sees them pass, so that the credentials alone say who it is:
+    /// another token than the one in use could be anybody's.
+    pub(super) fn may_take_along(&self, allocation: &Allocation) -> bool {
         match (&self.0, &allocation.credentials) {
             (Some(asking), Some(maker)) => match (asking.session(), maker.session()) {
                 (None, None) => asking.name == maker.name,
-                // RFC 7635 §9: another token is shown when an allocation is refreshed. Elsewhere the
-                // session key says who it is; names of keys are everybody's.
-                (Some(asking), Some(maker)) => {
-                    request.method == StunMethod::REFRESH || asking.key == maker.key
-                }
+                // The session key says who it is; names of keys are everybody's.
+                (Some(asking), Some(maker)) => asking.key == maker.key,
                 _ => false,
             },
             // An open relay asks nobody; what was made under a name is still that name's.

@@ -38,12 +38,12 @@ impl Server {
             return Err(Refusal::BAD_REQUEST);
         };
         let credentials = authenticated.credentials();
-        let name = credentials.map(|credentials| &*credentials.name);
+        let maker = credentials.map(|credentials| &**credentials.identity());
         // RFC 8656 §5: 441 for what was made with somebody else's credentials.
         let connection = self
             .registry
             .connections
-            .take(id, name)
+            .take(id, maker)
             .map_err(|not_bound| match not_bound {
                 NotBound::Unknown => Refusal::BAD_REQUEST,
                 NotBound::WrongMaker => Refusal::WRONG_CREDENTIALS,

@@ -186,7 +186,7 @@ impl Server {
                 return Err(Refusal::BAD_REQUEST);
             }
             // RFC 8016 §3.2.2: 441 unless it is the same user.
-            return if authenticated.is_maker_of(allocation, request) {
+            return if authenticated.may_take_along(allocation) {
                 Ok(Claim::Again(index))
             } else {
                 Err(Refusal::WRONG_CREDENTIALS)
@@ -197,7 +197,7 @@ impl Server {
         if !mobility.away && newest.unwrap_or(&allocation.client).key() == key {
             return Err(Refusal::BAD_REQUEST);
         }
-        if !authenticated.is_maker_of(allocation, request) {
+        if !authenticated.may_take_along(allocation) {
             return Err(Refusal::WRONG_CREDENTIALS);
         }
         // RFC 8656 §7.2: a 5-tuple has one allocation.

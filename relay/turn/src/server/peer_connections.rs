@@ -11,7 +11,7 @@
 //! The bytes that flow are no concern of the machine's: the driver joins two connections and tells
 //! when they have ended.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -154,7 +154,7 @@ impl Server {
         let credentials = self.allocations[allocation].credentials.as_ref();
         let waiting = Waiting {
             connection: handle,
-            maker: credentials.map(|credentials| credentials.name.clone()),
+            maker: credentials.map(|credentials| Arc::clone(credentials.identity())),
         };
         // RFC 6062 §5.2: "The attribute's value MUST uniquely identify the peer data connection."
         let id = loop {

@@ -121,6 +121,15 @@ impl Credentials {
         }
     }
 
+    /// What tells their user from others: the name, but of a token, whose name is that of a key and
+    /// so everybody's, the account.
+    pub(super) fn identity(&self) -> &Arc<str> {
+        match &self.kind {
+            CredentialKind::ThirdParty(_) => &self.account,
+            _ => &self.name,
+        }
+    }
+
     /// The session of a token, if that is what they are.
     pub(crate) fn session(&self) -> Option<&Session> {
         match &self.kind {

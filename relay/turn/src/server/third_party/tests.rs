@@ -4,8 +4,9 @@ use std::sync::Arc;
 use sterna_stun::{
     access_token::{SessionToken, TOKEN_BYTES_MAX, TokenAlgorithm, TokenKey},
     attr::{
-        AccessToken, AttributeType, Lifetime, Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm,
-        RequestedTransport, ThirdPartyAuthorization, UnknownAttributes, Username,
+        AccessToken, AttributeType, ConnectionId, Lifetime, MobilityTicket, Nonce,
+        PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedTransport, ThirdPartyAuthorization,
+        UnknownAttributes, Username,
     },
     integrity::Key,
     message::Method,
@@ -454,4 +455,65 @@ fn an_operator_ends_one_tokens_sessions_or_all_of_a_key() {
     assert_eq!(revoke(&mut node, "south"), 0);
     assert_eq!(revoke(&mut node, "north"), 1);
     node.assert_nothing_is_left();
+}
+
+// Anybody on the way can read a ticket, and anybody may have a token: of two tokens nobody knows
+// that they are one client's, but for the client that shows the second one where the first one is.
+#[test]
+fn a_ticket_moves_an_allocation_under_the_token_in_use_and_no_other() {
+    let mut node = node();
+    let mut bearer = Bearer::new("north", 7, START_UNIX_S, 3600);
+    let token = bearer.token.clone();
+    let answer = node.ask(&mut bearer.caller, Method::ALLOCATE, |writer| {
+        writer.attr(&RequestedTransport::UDP)?;
+        writer.attr(&MobilityTicket(b""))?;
+        writer.attr(&AccessToken(&token))
+    });
+    let ticket = answer.find::<MobilityTicket<'_>>().unwrap().0.to_vec();
+    let takes_along = |node: &mut Node, bearer: &Bearer| {
+        let mut caller = bearer.caller.clone();
+        caller.client.addr = "192.88.98.7:7000".parse().unwrap();
+        caller.nonce.clear();
+        node.ask(&mut caller, Method::REFRESH, |writer| {
+            writer.attr(&MobilityTicket(&ticket))?;
+            writer.attr(&AccessToken(&bearer.token))
+        })
+        .code()
+    };
+    let mut thief = Bearer::new("north", 8, START_UNIX_S, 3600);
+    thief.caller.next_transaction += 1000;
+    assert_eq!(takes_along(&mut node, &thief), 441);
+    // The client's own second token counts once it has been shown where the client is.
+    let mut renewed = bearer.clone();
+    renewed.renew("north", 9, START_UNIX_S, 3600);
+    assert_eq!(takes_along(&mut node, &renewed), 441);
+    assert_eq!(granted(&renewed.refresh(&mut node, 600)), Ok(600));
+    assert_eq!(takes_along(&mut node, &bearer), 441);
+    assert_eq!(takes_along(&mut node, &renewed), 0);
+}
+
+// Under the name of a key alone, whoever has any token of it could come for what others wait for.
+#[test]
+fn a_connection_to_a_peer_is_bound_under_the_token_that_it_was_made_under() {
+    let mut node = config(|config| config.tcp_allocations = true);
+    let mut bearer = Bearer::new("north", 7, START_UNIX_S, 3600);
+    bearer.caller = bearer.caller.clone().over(Transport::Tcp, 70);
+    let token = bearer.token.clone();
+    let answer = node.ask(&mut bearer.caller, Method::ALLOCATE, |writer| {
+        writer.attr(&RequestedTransport::TCP)?;
+        writer.attr(&AccessToken(&token))
+    });
+    assert_eq!(answer.code(), 0);
+    let (_, id) = node.connect_now(&mut bearer.caller, "192.175.48.1:5000");
+    let bind = |node: &mut Node, bearer: &Bearer, route| {
+        let mut caller = bearer.caller.again(route, 0);
+        node.ask(&mut caller, Method::CONNECTION_BIND, |writer| {
+            writer.attr(&ConnectionId(id))?;
+            writer.attr(&AccessToken(&bearer.token))
+        })
+        .code()
+    };
+    let thief = Bearer::new("north", 8, START_UNIX_S, 3600);
+    assert_eq!(bind(&mut node, &thief, 81), 441);
+    assert_eq!(bind(&mut node, &bearer, 82), 0);
 }
