@@ -7,7 +7,11 @@ use super::{
     authenticate::Authenticated,
     respond::{Refusal, Request},
 };
-use crate::{limits::PERMISSION_LIFETIME_S, permissions::Permission, tick::Tick};
+use crate::{
+    limits::{PEERS_PER_REQUEST_MAX, PERMISSION_LIFETIME_S},
+    permissions::Permission,
+    tick::Tick,
+};
 
 impl Server {
     pub(super) fn create_permission(
@@ -18,6 +22,11 @@ impl Server {
         authenticated: &Authenticated,
     ) -> Result<(), Refusal> {
         let index = self.find_own(now, request, authenticated)?;
+        let peers = message.find_all::<XorPeerAddress>();
+        if peers.take(PEERS_PER_REQUEST_MAX + 1).count() > PEERS_PER_REQUEST_MAX {
+            self.counters.permissions_refused += 1;
+            return Err(Refusal::CAPACITY);
+        }
         self.allocations[index].permissions.sweep(now);
         let wanted = self.judge_peers(now, index, message)?;
         self.check_new_permissions(now, index, &wanted)?;

@@ -5,6 +5,7 @@ use sterna_stun::{
 
 use crate::{
     DropReason, Verdict,
+    limits::PEERS_PER_REQUEST_MAX,
     testing::{Caller, Node, edited},
 };
 
@@ -200,4 +201,27 @@ fn a_send_indication_never_installs_a_permission() {
     });
     assert_eq!(node.dropped(&alice, &packet), DropReason::NoPermission);
     assert!(!may_come_in(&mut node, relayed, "8.8.8.8:5000"));
+}
+
+// A message over TCP has room for thousands.
+#[test]
+fn more_peers_in_one_request_than_a_packet_has_room_for_are_508_and_none_is_let_in() {
+    let mut node = Node::new(
+        1,
+        edited(|config| {
+            config.limits.permissions_per_allocation_max = 0;
+            config.limits.new_peers_per_allocation_per_s = 0;
+        }),
+    );
+    let mut alice = Caller::alice();
+    let relayed = node.allocate(&mut alice);
+    let peers: Vec<String> = (0..=PEERS_PER_REQUEST_MAX)
+        .map(|n| format!("8.8.{n}.8:1"))
+        .collect();
+    let peers: Vec<&str> = peers.iter().map(String::as_str).collect();
+    assert_eq!(permit_all(&mut node, &mut alice, &peers), 508);
+    assert!(!may_come_in(&mut node, relayed, "8.8.1.8:5000"));
+    assert_eq!(node.server().counters().permissions_refused, 1);
+    assert_eq!(permit_all(&mut node, &mut alice, &peers[1..]), 0);
+    assert!(may_come_in(&mut node, relayed, "8.8.1.8:5000"));
 }
