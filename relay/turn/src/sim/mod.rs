@@ -40,7 +40,7 @@ fn a_seed_replays_exactly() {
 fn the_runs_reach_what_they_are_meant_to_reach() {
     let mut tally = world::Tally::default();
     (0..60).for_each(|seed| tally.add(&World::new(seed, 3).run()));
-    for code in [0, 400, 401, 403, 437, 438, 441, 443, 486, 508] {
+    for code in [0, 400, 401, 403, 405, 437, 438, 441, 443, 486, 508] {
         assert!(
             tally.codes.get(&code) > Some(&30),
             "too few answers {code}: {tally:?}"
@@ -56,10 +56,17 @@ fn the_runs_reach_what_they_are_meant_to_reach() {
         "by_sha256",
         "by_sha256_under_a_hash",
         "dual",
+        "by_another_worker",
     ] {
         assert!(
             tally.verdicts.get(verdict) > Some(&100),
             "too few {verdict}: {tally:?}"
+        );
+    }
+    for move_ in ["moved", "moved_again", "break_made"] {
+        assert!(
+            tally.verdicts.get(move_) > Some(&30),
+            "too few {move_}: {tally:?}"
         );
     }
     for reason in [

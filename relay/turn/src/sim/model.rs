@@ -1,11 +1,14 @@
 //! What RFC 8656 and the policy say, in the plainest words: maps, scans, no shortcuts.
 
+mod mobility;
+
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
+use self::mobility::{Claim, Tickets};
 use crate::{DropReason, Transport, testing::Caller};
 
 pub(super) const RELAY_V4: &str = "198.51.100.1";
@@ -27,8 +30,11 @@ pub(super) enum Ask {
         even: Option<bool>,
         token: Option<[u8; 8]>,
         lifetime_s: Option<u32>,
+        /// A ticket is wanted.
+        mobile: bool,
     },
     Refresh {
+        ticket: Option<Vec<u8>>,
         v6: Option<bool>,
         lifetime_s: u32,
     },
@@ -45,6 +51,32 @@ pub(super) struct Signature {
     pub(super) transaction: u64,
     /// Who can tell whether an answer is signed as it should be.
     pub(super) caller: Box<Caller>,
+}
+
+/// What the answer to a request is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Expected {
+    /// 0 for success.
+    pub(super) code: u16,
+    pub(super) told: Told,
+}
+
+impl From<u16> for Expected {
+    fn from(code: u16) -> Self {
+        Self {
+            code,
+            told: Told::Nothing,
+        }
+    }
+}
+
+/// What an answer is to say of tickets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Nothing,
+    /// A ticket that was never given before.
+    New,
+    Again(Vec<u8>),
 }
 
 /// Data, as its sender means it.
@@ -79,6 +111,13 @@ pub(super) enum Route {
 
 #[derive(Clone, Debug)]
 pub(super) struct Alloc {
+    /// Where data for the client goes.
+    home: Tuple,
+    /// The home is a connection that is gone.
+    away: bool,
+    /// Moved to, and no data from there so far; the newest last.
+    waiting: Vec<Tuple>,
+    tickets: Option<Tickets>,
     /// Relayed addresses and their ends: one, or one of each family.
     pub(super) halves: Vec<(SocketAddr, Instant)>,
     pub(super) worker: usize,
@@ -103,6 +142,19 @@ impl Alloc {
         self.halves.iter().any(|(half, _)| *half == relayed)
     }
 
+    /// Gives the halves that are meant another end.
+    fn refresh(&mut self, now: Instant, v6: Option<bool>, lifetime_s: u32) {
+        let end = match lifetime_s {
+            0 => now,
+            lifetime_s => now + seconds(lifetime_s.clamp(600, 3600)),
+        };
+        for half in &mut self.halves {
+            if v6.is_none_or(|v6| half.0.is_ipv6() == v6) {
+                half.1 = end;
+            }
+        }
+    }
+
     /// What belongs to no half goes.
     fn prune(&mut self) {
         let (v4, v6) = (self.half(false).is_some(), self.half(true).is_some());
@@ -114,11 +166,14 @@ impl Alloc {
 
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    pub(super) allocs: BTreeMap<Tuple, Alloc>,
+    pub(super) allocs: Vec<Alloc>,
     /// Token → held address, account, end.
     reserved: BTreeMap<[u8; 8], (SocketAddr, String, Instant)>,
     /// Nonce → whom it was given to, and in which minute.
     pub(super) nonces: BTreeMap<Vec<u8>, (SocketAddr, u64)>,
+    /// Every ticket that was ever given.
+    given: BTreeSet<Vec<u8>>,
+    pub(super) forbids_mobility: bool,
     pub(super) deny_dns: bool,
     pub(super) draining: bool,
     pub(super) minute: u64,
@@ -132,53 +187,78 @@ impl Model {
     /// Forgets what has ended by now.
     pub(super) fn at(&mut self, now: Instant, minute: u64) {
         self.minute = minute;
-        for alloc in self.allocs.values_mut() {
+        for alloc in &mut self.allocs {
             alloc.halves.retain(|(_, end)| *end > now);
             alloc.prune();
             alloc.permissions.retain(|_, end| *end > now);
             alloc.channels.retain(|_, (_, end)| *end > now);
         }
-        self.allocs.retain(|_, alloc| !alloc.halves.is_empty());
+        self.allocs.retain(|alloc| !alloc.halves.is_empty());
         self.reserved.retain(|_, (_, _, end)| *end > now);
     }
 
-    /// The code of the answer to a request; 0 for success. None: the machine has to tell where.
-    pub(super) fn request(&mut self, now: Instant, tuple: Tuple, ask: &Ask, by: &Signature) -> u16 {
+    /// The allocation of a 5-tuple.
+    pub(super) fn of(&self, tuple: Tuple) -> Option<&Alloc> {
+        self.allocs.iter().find(|alloc| alloc.is_at(tuple))
+    }
+
+    fn of_mut(&mut self, tuple: Tuple) -> Option<&mut Alloc> {
+        self.allocs.iter_mut().find(|alloc| alloc.is_at(tuple))
+    }
+
+    /// The answer to a request that comes to a worker. Where an allocation is, the machine has to tell.
+    pub(super) fn request(
+        &mut self,
+        now: Instant,
+        tuple: Tuple,
+        worker: usize,
+        ask: &Ask,
+        by: &Signature,
+    ) -> Expected {
         let known = ["alice", "bob"].contains(&by.name.as_str());
         if !by.right || !known {
-            return 401;
+            return 401.into();
         }
         let fresh = self
             .nonces
             .get(&by.nonce)
             .is_some_and(|(to, minute)| *to == tuple.2 && self.minute - minute <= 60);
         if !fresh {
-            return 438;
+            return 438.into();
         }
-        if let Ask::Allocate { even, token, .. } = ask {
-            return self.allocate(tuple, ask, *even, *token, by);
+        match ask {
+            Ask::Allocate { even, token, .. } => self.allocate(tuple, ask, *even, *token, by),
+            &Ask::Refresh {
+                ticket: Some(ref ticket),
+                v6,
+                lifetime_s,
+            } => {
+                let claim = Claim {
+                    ticket,
+                    v6,
+                    lifetime_s,
+                };
+                self.claimed(now, tuple, worker, claim, by)
+            }
+            _ => self.within(now, tuple, ask, by).into(),
         }
-        let Some(alloc) = self.allocs.get(&tuple) else {
+    }
+
+    /// The code of the answer to what is asked of the allocation of a 5-tuple.
+    fn within(&mut self, now: Instant, tuple: Tuple, ask: &Ask, by: &Signature) -> u16 {
+        let Some(alloc) = self.of(tuple) else {
             return 437;
         };
         if alloc.name != by.name {
             return 441;
         }
         match ask {
-            Ask::Refresh { v6, lifetime_s } => {
+            &Ask::Refresh { v6, lifetime_s, .. } => {
                 if v6.is_some_and(|v6| alloc.half(v6).is_none()) {
                     return 443;
                 }
-                let end = match lifetime_s {
-                    0 => now,
-                    lifetime_s => now + seconds((*lifetime_s).clamp(600, 3600)),
-                };
-                if let Some(alloc) = self.allocs.get_mut(&tuple) {
-                    for half in &mut alloc.halves {
-                        if v6.is_none_or(|v6| half.0.is_ipv6() == v6) {
-                            half.1 = end;
-                        }
-                    }
+                if let Some(alloc) = self.of_mut(tuple) {
+                    alloc.refresh(now, v6, lifetime_s);
                 }
                 self.at(now, self.minute);
                 0
@@ -213,7 +293,7 @@ impl Model {
                     return 403;
                 }
                 self.install(now, tuple, peer.ip());
-                if let Some(alloc) = self.allocs.get_mut(&tuple) {
+                if let Some(alloc) = self.of_mut(tuple) {
                     alloc.channels.insert(*number, (*peer, now + seconds(600)));
                 }
                 0
@@ -229,49 +309,65 @@ impl Model {
         even: Option<bool>,
         token: Option<[u8; 8]>,
         by: &Signature,
-    ) -> u16 {
-        let Ask::Allocate { v6, dual, .. } = *ask else {
+    ) -> Expected {
+        let Ask::Allocate {
+            v6, dual, mobile, ..
+        } = *ask
+        else {
             unreachable!("asked for by Allocate only")
         };
-        if let Some(alloc) = self.allocs.get(&tuple) {
-            return if alloc.transaction == by.transaction {
-                0
-            } else {
-                437
+        if let Some(alloc) = self.of(tuple) {
+            if alloc.transaction != by.transaction {
+                return 437.into();
+            }
+            let again = |tickets: &Tickets| Told::Again(tickets.current().to_vec());
+            return Expected {
+                code: 0,
+                told: alloc.tickets.as_ref().map_or(Told::Nothing, again),
             };
         }
         if token.is_some() && (v6 || dual || even.is_some()) || v6 && dual {
-            return 400;
+            return 400.into();
         }
         if dual && even == Some(true) {
-            return 400;
+            return 400.into();
         }
+        if mobile && self.forbids_mobility {
+            return 405.into();
+        }
+        let granted = Expected {
+            code: 0,
+            told: if mobile { Told::New } else { Told::Nothing },
+        };
         if let Some(token) = token {
             let held = self
                 .reserved
                 .get(&token)
                 .is_some_and(|(_, name, _)| *name == by.name);
             if !held || self.draining {
-                return 508;
+                return 508.into();
             }
             // The reservation's place in the quota becomes the allocation's.
-            return 0;
+            return granted;
         }
         if self.draining {
-            return 508;
+            return 508.into();
         }
         let wants = if even == Some(true) { 2 } else { 1 };
         if self.held_by(&by.name) + wants > USER_MAX {
-            return 486;
+            return 486.into();
         }
         let (halves, _) = self.halves_for(v6, dual, even, &by.name);
-        if halves.is_empty() { 508 } else { 0 }
+        if halves.is_empty() {
+            return 508.into();
+        }
+        granted
     }
 
     /// Relayed and reserved addresses of a user.
     fn held_by(&self, name: &str) -> usize {
         let reserved = self.reserved.values();
-        let allocs = self.allocs.values().filter(|alloc| alloc.name == name);
+        let allocs = self.allocs.iter().filter(|alloc| alloc.name == name);
         reserved.filter(|(_, holder, _)| holder == name).count()
             + allocs.map(|alloc| alloc.halves.len()).sum::<usize>()
     }
@@ -307,7 +403,7 @@ impl Model {
             let addr = SocketAddr::new(ip, port);
             PORTS.contains(&port)
                 && (v6 || !FOREIGN.contains(&port))
-                && self.allocs.values().all(|alloc| !alloc.has(addr))
+                && self.allocs.iter().all(|alloc| !alloc.has(addr))
                 && self.reserved.values().all(|(held, _, _)| *held != addr)
         };
         let fits = |port: u16| match even {
@@ -337,11 +433,12 @@ impl Model {
             even,
             token: shown,
             lifetime_s,
+            mobile,
         } = ask
         else {
             return;
         };
-        if let Some(alloc) = self.allocs.get(&tuple) {
+        if let Some(alloc) = self.of(tuple) {
             let halves: Vec<_> = alloc.halves.iter().map(|(half, _)| *half).collect();
             assert_eq!(
                 (&halves[..], alloc.refused, alloc.token),
@@ -353,7 +450,7 @@ impl Model {
         for relayed in relayed {
             assert!(PORTS.contains(&relayed.port()));
             assert!(
-                self.allocs.values().all(|alloc| !alloc.has(*relayed)),
+                self.allocs.iter().all(|alloc| !alloc.has(*relayed)),
                 "given twice"
             );
         }
@@ -378,6 +475,11 @@ impl Model {
         let lifetime_s = lifetime_s.unwrap_or(600).clamp(600, 3600);
         let end = now + seconds(lifetime_s);
         let alloc = Alloc {
+            home: tuple,
+            away: false,
+            waiting: Vec::new(),
+            // The answer tells it.
+            tickets: mobile.then(|| Tickets::new(Vec::new())),
             halves: relayed.iter().map(|relayed| (*relayed, end)).collect(),
             worker,
             name: by.name.clone(),
@@ -388,18 +490,18 @@ impl Model {
             token,
             refused,
         };
-        self.allocs.insert(tuple, alloc);
+        self.allocs.push(alloc);
     }
 
     fn install(&mut self, now: Instant, tuple: Tuple, ip: IpAddr) {
-        if let Some(alloc) = self.allocs.get_mut(&tuple) {
+        if let Some(alloc) = self.of_mut(tuple) {
             alloc.permissions.insert(ip, now + seconds(300));
         }
     }
 
     /// Where data from a client goes.
     pub(super) fn route_of(&self, tuple: Tuple, datum: Datum) -> Route {
-        let Some(alloc) = self.allocs.get(&tuple) else {
+        let Some(alloc) = self.of(tuple) else {
             return Route::Drop(DropReason::NoAllocation);
         };
         let (peer, len) = match datum {
@@ -422,7 +524,7 @@ impl Model {
         if !is_own(peer.ip()) {
             return Route::ToPeer { relayed, peer, len };
         }
-        let mut others = self.allocs.values();
+        let mut others = self.allocs.iter();
         match others.find(|other| other.has(peer)) {
             None => Route::Drop(DropReason::OwnAddress),
             Some(other) if other.worker == alloc.worker => self.to_client(peer, relayed, len),
@@ -438,7 +540,7 @@ impl Model {
     /// Where data for a relayed address goes.
     pub(super) fn to_client(&self, relayed: SocketAddr, from: SocketAddr, len: usize) -> Route {
         let mut allocs = self.allocs.iter();
-        let Some((tuple, alloc)) = allocs.find(|(_, alloc)| alloc.has(relayed)) else {
+        let Some(alloc) = allocs.find(|alloc| alloc.has(relayed)) else {
             return Route::Drop(DropReason::UnknownRelayPort);
         };
         if !alloc.permissions.contains_key(&from.ip()) {
@@ -449,7 +551,7 @@ impl Model {
             .find(|(_, (peer, _))| *peer == from)
             .map(|(number, _)| *number);
         Route::ToClient {
-            tuple: *tuple,
+            tuple: alloc.home,
             channel,
             from,
             len,
@@ -460,7 +562,7 @@ impl Model {
     pub(super) fn deny_dns(&mut self, deny: bool) {
         self.deny_dns = deny;
         if deny {
-            for alloc in self.allocs.values_mut() {
+            for alloc in &mut self.allocs {
                 alloc.permissions.retain(|ip, _| !is_dns(*ip));
                 alloc.channels.retain(|_, (peer, _)| !is_dns(peer.ip()));
             }
@@ -470,7 +572,7 @@ impl Model {
     /// The operator ends the sessions of a user; returns how many.
     pub(super) fn revoke(&mut self, name: &str) -> usize {
         let before = self.allocs.len();
-        self.allocs.retain(|_, alloc| alloc.name != name);
+        self.allocs.retain(|alloc| alloc.name != name);
         before - self.allocs.len()
     }
 

@@ -1,11 +1,13 @@
-//! The network and its clock; what is sent is in `acts`, what arrives in `arrivals`.
+//! The network and its clock; what is sent is in `acts`, who goes where in `moves`, what arrives in
+//! `arrivals`.
 
 mod acts;
 mod arrivals;
+mod moves;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -21,7 +23,7 @@ use crate::{
 };
 
 /// Client steps of one run.
-const STEPS: usize = 500;
+const STEPS: usize = 1000;
 
 /// What happened, for whoever wants to know whether enough did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,14 +48,12 @@ impl Tally {
 enum Parcel {
     Request {
         from: Client,
-        worker: usize,
         ask: Ask,
         by: Signature,
         bytes: Vec<u8>,
     },
     Datum {
         from: Client,
-        worker: usize,
         datum: Datum,
         bytes: Vec<u8>,
     },
@@ -85,6 +85,19 @@ struct Actor {
     caller: Caller,
     relayed: Vec<SocketAddr>,
     token: Option<[u8; 8]>,
+    /// Every ticket that it was given, the newest last.
+    tickets: Vec<Vec<u8>>,
+    /// It has moved, and means to take its allocation along.
+    has_moved: bool,
+    /// Where it was, and may still be heard from; its connections there are open.
+    earlier: Vec<Place>,
+}
+
+/// A client's end of a 5-tuple, and the nonce that goes with it.
+#[derive(Clone, Debug)]
+struct Place {
+    client: Client,
+    nonce: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -97,6 +110,10 @@ pub(super) struct World {
     under_way: BinaryHeap<Reverse<(Instant, usize)>>,
     parcels: BTreeMap<usize, Parcel>,
     sent: usize,
+    /// Connections that were ever made.
+    connections: u32,
+    /// Connections that are gone, from which nothing more can come.
+    closed: BTreeSet<Tuple>,
     tally: Tally,
 }
 
@@ -119,13 +136,15 @@ impl World {
             if index >= 5 {
                 caller = caller.over(Transport::Tcp, u32::try_from(index).expect("few"));
             }
-            caller.worker = index % usize::from(workers);
             // Alice and bob both have devices of either kind, which share quotas.
             caller.modern = index % 4 >= 2;
             Actor {
                 caller,
                 relayed: Vec::new(),
                 token: None,
+                tickets: Vec::new(),
+                has_moved: false,
+                earlier: Vec::new(),
             }
         };
         Self {
@@ -137,6 +156,8 @@ impl World {
             under_way: BinaryHeap::new(),
             parcels: BTreeMap::new(),
             sent: 0,
+            connections: 100,
+            closed: BTreeSet::new(),
             tally: Tally::default(),
         }
     }
@@ -170,6 +191,15 @@ impl World {
 
     fn one_in(&mut self, chances: usize) -> bool {
         self.below(chances) == 0
+    }
+
+    /// The worker that a 5-tuple's packets come to, always the same one.
+    fn worker_of(&self, client: &Client) -> usize {
+        (usize::from(client.addr.port()) + client.route as usize) % self.node.servers.len()
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.tally.verdicts.entry(what).or_default() += 1;
     }
 
     /// Moves the world on, parcel by parcel.

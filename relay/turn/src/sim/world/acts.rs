@@ -1,16 +1,17 @@
 //! What clients, peers and the operator do.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use sterna_stun::{
     attr::{
         AdditionalAddressFamily, AddressFamily, ChannelNumber, Data, EvenPort, Icmp, Lifetime,
-        RequestedAddressFamily, RequestedTransport, ReservationToken, XorPeerAddress,
+        MobilityTicket, RequestedAddressFamily, RequestedTransport, ReservationToken,
+        XorPeerAddress,
     },
     message::Method,
 };
 
-use super::{Parcel, World, tuple};
+use super::{Parcel, World};
 use crate::{
     Revoke,
     sim::model::{Ask, Datum, Signature},
@@ -63,25 +64,10 @@ impl World {
     pub(super) fn client_acts(&mut self) {
         let index = self.below(self.actors.len());
         match self.below(100) {
-            0 => self.move_client(index),
-            1..=60 => self.send_data(index),
+            0..=1 => self.move_client(index),
+            // Whoever has moved makes himself known first.
+            2..=60 if !self.actors[index].has_moved || self.one_in(4) => self.send_data(index),
             _ => self.send_request(index),
-        }
-    }
-
-    /// A NAT gives the client another port, or its connection breaks and it dials again.
-    fn move_client(&mut self, index: usize) {
-        let port = 10_000 + u16::try_from(self.below(50_000)).expect("a port");
-        let worker = self.below(self.node.servers.len());
-        let caller = &mut self.actors[index].caller;
-        let old = (caller.client, caller.worker);
-        caller.client.addr.set_port(port);
-        caller.worker = worker;
-        if caller.client.transport.is_stream() {
-            caller.client.route += 100;
-            self.node.servers[old.1].handle_stream_closed(self.node.now, old.0);
-            self.node.settle(old.1);
-            self.model.allocs.remove(&tuple(&old.0));
         }
     }
 
@@ -94,6 +80,7 @@ impl World {
         } else {
             Datum::Send(peer, len)
         };
+        let (from, _) = self.place_of(index);
         let caller = &mut self.actors[index].caller;
         let payload = vec![0xAB; len];
         let bytes = match datum {
@@ -109,22 +96,15 @@ impl World {
                 [&head.concat()[..], &payload].concat()
             }
         };
-        let (from, worker) = (caller.client, caller.worker);
-        self.post(
-            Parcel::Datum {
-                from,
-                worker,
-                datum,
-                bytes,
-            },
-            from.transport.is_stream(),
-        );
+        let parcel = Parcel::Datum { from, datum, bytes };
+        self.post(parcel, from.transport.is_stream());
     }
 
     fn send_request(&mut self, index: usize) {
         let ask = self.think_of(index);
         let (wrong_password, wrong_name) = (self.one_in(40), self.one_in(40));
         let mut caller = self.actors[index].caller.clone();
+        (caller.client, caller.nonce) = self.place_of(index);
         if wrong_name {
             // Somebody who is known, but maybe not here.
             caller.name = "bob".into();
@@ -135,7 +115,7 @@ impl World {
         }
         let bytes = encode(&mut caller, &ask);
         self.actors[index].caller.next_transaction = caller.next_transaction;
-        let (from, worker) = (caller.client, caller.worker);
+        let from = caller.client;
         let by = Signature {
             name: caller.name.clone(),
             right: !wrong_password,
@@ -143,19 +123,33 @@ impl World {
             transaction: caller.next_transaction,
             caller: Box::new(caller),
         };
-        self.post(
-            Parcel::Request {
-                from,
-                worker,
-                ask,
-                by,
-                bytes,
-            },
-            from.transport.is_stream(),
+        let is_stream = from.transport.is_stream();
+        let moves = matches!(
+            ask,
+            Ask::Refresh {
+                ticket: Some(_),
+                ..
+            }
         );
+        let parcel = Parcel::Request {
+            from,
+            ask,
+            by,
+            bytes,
+        };
+        // Whose answer is late asks again.
+        if moves && !is_stream && self.one_in(2) {
+            let pause = Duration::from_millis(500 + self.below(4_000) as u64);
+            self.post_after(pause, parcel.clone());
+        }
+        self.post(parcel, is_stream);
     }
 
     fn think_of(&mut self, index: usize) -> Ask {
+        let has_moved = self.actors[index].has_moved && !self.one_in(3);
+        if has_moved || self.one_in(7) {
+            return self.think_of_moving(index);
+        }
         let homeless = self.actors[index].relayed.is_empty();
         let wants_a_home = homeless && !self.one_in(5);
         match self.below(if wants_a_home { 3 } else { 10 }) {
@@ -178,9 +172,11 @@ impl World {
                         .filter(|even| !(shows_token || dual && *even && !odd)),
                     token: token.filter(|_| shows_token),
                     lifetime_s: [None, Some(0), Some(700), Some(9999)][self.below(4)],
+                    mobile: !self.one_in(4),
                 }
             }
             3 => Ask::Refresh {
+                ticket: None,
                 v6: [None, None, Some(false), Some(true)][self.below(4)],
                 lifetime_s: [0, 1, 600, 600, 600, 1200, 9999][self.below(7)],
             },
@@ -231,7 +227,12 @@ impl World {
 
     /// The operator changes the policy, drains, or throws somebody out.
     pub(super) fn operate(&mut self) {
-        match self.below(5) {
+        match self.below(6) {
+            5 => {
+                let forbids = !self.model.forbids_mobility && self.one_in(5);
+                self.model.forbids_mobility = forbids;
+                self.node.reconfigure(|config| config.mobility = !forbids);
+            }
             3 => self.node.reconfigure(|config| {
                 config.password_algorithms = !config.password_algorithms;
             }),
@@ -286,6 +287,7 @@ fn encode(caller: &mut Caller, ask: &Ask) -> Vec<u8> {
             even,
             token,
             lifetime_s,
+            mobile,
         } => caller.signed(Method::ALLOCATE, |writer| {
             writer.attr(&RequestedTransport::UDP)?;
             if *v6 {
@@ -300,9 +302,19 @@ fn encode(caller: &mut Caller, ask: &Ask) -> Vec<u8> {
             if let Some(token) = *token {
                 writer.attr(&ReservationToken(token))?;
             }
+            if *mobile {
+                writer.attr(&MobilityTicket(b""))?;
+            }
             lifetime_s.map_or(Ok(()), |lifetime_s| writer.attr(&Lifetime(lifetime_s)))
         }),
-        Ask::Refresh { v6, lifetime_s } => caller.signed(Method::REFRESH, |writer| {
+        Ask::Refresh {
+            ticket,
+            v6,
+            lifetime_s,
+        } => caller.signed(Method::REFRESH, |writer| {
+            if let Some(ticket) = ticket {
+                writer.attr(&MobilityTicket(ticket))?;
+            }
             if let Some(v6) = *v6 {
                 writer.attr(&family(v6))?;
             }

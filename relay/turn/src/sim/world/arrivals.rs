@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use sterna_stun::{
     attr::{
-        AddressErrorCode, AddressFamily, AttributeType, Icmp, Lifetime, Nonce, PasswordAlgorithms,
-        ReservationToken, XorRelayedAddress,
+        AddressErrorCode, AddressFamily, AttributeType, Icmp, Lifetime, MobilityTicket, Nonce,
+        PasswordAlgorithms, ReservationToken, XorRelayedAddress,
     },
     data_indication::DataIndication,
     message::Method,
@@ -15,37 +15,27 @@ use sterna_stun::{
 use super::{Parcel, World, tuple};
 use crate::{
     Client, DropReason, PeerAddr, Verdict, WorkerId,
-    sim::model::{Ask, Route, Signature, Tuple},
+    sim::model::{Ask, Datum, Route, Signature, Told, Tuple},
     testing::Answer,
 };
 
 impl World {
     pub(super) fn arrive(&mut self, parcel: Parcel) {
         match parcel {
+            Parcel::Request { from, .. } | Parcel::Datum { from, .. }
+                if self.closed.contains(&tuple(&from)) => {}
             Parcel::Request {
                 from,
-                worker,
                 ask,
                 by,
                 bytes,
-            } => {
-                self.request_arrives(from, worker, &ask, &by, &bytes);
-            }
-            Parcel::Datum {
-                from,
-                worker,
-                datum,
-                bytes,
-            } => {
-                let expected = self.model.route_of(tuple(&from), datum);
-                let verdict = self.node.receive(worker, from, &bytes);
-                self.compare(&expected, &verdict);
-            }
+            } => self.request_arrives(from, &ask, &by, &bytes),
+            Parcel::Datum { from, datum, bytes } => self.datum_arrives(from, datum, &bytes),
             Parcel::FromPeer { relayed, peer, len } => {
                 let open = self.node.open.iter().find(|(_, open)| **open == relayed);
                 let Some((&port, _)) = open else { return };
-                let tuple = self.model.allocs.values().find(|alloc| alloc.has(relayed));
-                let worker = tuple.expect("open, so allocated").worker;
+                let alloc = self.model.allocs.iter().find(|alloc| alloc.has(relayed));
+                let worker = alloc.expect("open, so allocated").worker;
                 let expected = self.model.to_client(relayed, peer, len);
                 let verdict = self.node.servers[worker].handle_peer(self.node.now, port, peer, len);
                 self.compare(&expected, &verdict);
@@ -62,7 +52,7 @@ impl World {
                 len,
             } => {
                 // The relayed address may be another worker's by now.
-                let living = self.model.allocs.values().find(|alloc| alloc.has(to));
+                let living = self.model.allocs.iter().find(|alloc| alloc.has(to));
                 let expected = if living.is_some_and(|alloc| alloc.worker == worker) {
                     self.model.to_client(to, from, len)
                 } else {
@@ -81,7 +71,7 @@ impl World {
     fn icmp_arrives(&mut self, relayed: SocketAddr, peer: SocketAddr, icmp: Icmp) {
         let open = self.node.open.iter().find(|(_, open)| **open == relayed);
         let Some((&port, _)) = open else { return };
-        let alloc = self.model.allocs.values().find(|alloc| alloc.has(relayed));
+        let alloc = self.model.allocs.iter().find(|alloc| alloc.has(relayed));
         let worker = alloc.expect("open, so allocated").worker;
         let types: &[u8] = if peer.is_ipv4() { &[3, 11] } else { &[1, 2, 3] };
         self.node.answers.clear();
@@ -110,38 +100,52 @@ impl World {
         *self.tally.verdicts.entry(name).or_default() += 1;
     }
 
-    fn request_arrives(
-        &mut self,
-        from: Client,
-        worker: usize,
-        ask: &Ask,
-        by: &Signature,
-        bytes: &[u8],
-    ) {
-        let tuple = tuple(&from);
-        // A retransmission that comes late may find another worker, as it may on a real host; the
-        // model has one table, so here a 5-tuple keeps its worker.
-        let worker = self
-            .model
-            .allocs
-            .get(&tuple)
-            .map_or(worker, |alloc| alloc.worker);
-        let halves = self.halves_of(tuple);
-        let expected = self.model.request(self.node.now, tuple, ask, by);
-        if halves == 2 && self.halves_of(tuple) == 1 {
-            *self.tally.verdicts.entry("half_released").or_default() += 1;
+    /// Hands a packet in, to its client's worker and to the one that has its allocation, if that is
+    /// another. None: it got lost between the two.
+    fn received(&mut self, from: Client, bytes: &[u8]) -> Option<Verdict> {
+        let worker = self.worker_of(&from);
+        let verdict = self.node.receive_here(worker, from, bytes);
+        if matches!(verdict, Verdict::ToOwner { .. }) {
+            self.count("by_another_worker");
+            if self.one_in(20) {
+                return None;
+            }
         }
+        Some(self.node.hand_on(verdict, bytes))
+    }
+
+    fn datum_arrives(&mut self, from: Client, datum: Datum, bytes: &[u8]) {
+        let Some(verdict) = self.received(from, bytes) else {
+            return;
+        };
+        if self.model.data_from(tuple(&from)) {
+            self.count("break_made");
+        }
+        let expected = self.model.route_of(tuple(&from), datum);
+        self.compare(&expected, &verdict);
+    }
+
+    fn request_arrives(&mut self, from: Client, ask: &Ask, by: &Signature, bytes: &[u8]) {
+        let tuple = tuple(&from);
+        let worker = self.worker_of(&from);
         self.node.answers.clear();
-        let verdict = self.node.receive(worker, from, bytes);
+        let Some(verdict) = self.received(from, bytes) else {
+            return;
+        };
         assert_eq!(verdict, Verdict::Handled, "{ask:?}");
+        let halves = self.halves_of(tuple);
+        let expected = self.model.request(self.node.now, tuple, worker, ask, by);
+        if halves == 2 && self.halves_of(tuple) == 1 {
+            self.count("half_released");
+        }
         assert_eq!(self.node.answers.len(), 1);
         let answer = self.node.answers.pop_front().expect("counted");
         assert_eq!(
             (answer.code(), answer.client),
-            (expected, from),
+            (expected.code, from),
             "{ask:?} {by:?}"
         );
-        *self.tally.codes.entry(expected).or_default() += 1;
+        *self.tally.codes.entry(expected.code).or_default() += 1;
         self.check_signature(by, &answer);
 
         if let Some(nonce) = answer.find::<Nonce<'_>>() {
@@ -170,13 +174,19 @@ impl World {
                 refused,
                 token,
             );
-            let lifetime_s = self.model.allocs[&tuple].lifetime_s;
-            assert_eq!(answer.find(), Some(Lifetime(lifetime_s)));
+            let lifetime_s = self.model.of(tuple).map(|alloc| alloc.lifetime_s);
+            assert_eq!(answer.find(), lifetime_s.map(Lifetime));
         }
-        let client = self
-            .actors
-            .iter()
-            .position(|actor| actor.caller.client == from);
+        self.model.told(tuple, &expected.told, ticket_of(&answer));
+        match (ask, &expected.told) {
+            (Ask::Refresh { .. }, Told::New) => self.count("moved"),
+            (Ask::Refresh { .. }, Told::Again(_)) => self.count("moved_again"),
+            _ => {}
+        }
+        let client = self.actors.iter().position(|actor| {
+            let mut earlier = actor.earlier.iter();
+            actor.caller.client == from || earlier.any(|place| place.client == from)
+        });
         if let Some(client) = client {
             self.post(
                 Parcel::Answer { client, answer },
@@ -186,7 +196,7 @@ impl World {
     }
 
     fn halves_of(&self, tuple: Tuple) -> usize {
-        let alloc = self.model.allocs.get(&tuple);
+        let alloc = self.model.of(tuple);
         alloc.map_or(0, |alloc| alloc.halves.len())
     }
 
@@ -224,17 +234,30 @@ impl World {
 
     fn answer_arrives(&mut self, client: usize, answer: &Answer) {
         let actor = &mut self.actors[client];
+        let nonce = answer.find::<Nonce<'_>>().map(|nonce| nonce.0.to_vec());
         if answer.client != actor.caller.client {
+            let mut earlier = actor.earlier.iter_mut();
+            let place = earlier.find(|place| place.client == answer.client);
+            if let (Some(place), Some(nonce)) = (place, nonce) {
+                place.nonce = nonce;
+            }
             return;
         }
-        if let Some(nonce) = answer.find::<Nonce<'_>>() {
-            actor.caller.nonce = nonce.0.to_vec();
+        if let Some(nonce) = nonce {
+            actor.caller.nonce = nonce;
+        }
+        if let Some(ticket) = ticket_of(answer) {
+            actor.has_moved = false;
+            if !actor.tickets.contains(&ticket) {
+                actor.tickets.push(ticket);
+            }
         }
         let relayed = relayed(answer);
         if !relayed.is_empty() {
             actor.relayed = relayed;
         } else if answer.code() == 437 && answer.message().method() != Method::ALLOCATE {
             actor.relayed.clear();
+            actor.has_moved = false;
         }
         if let Some(ReservationToken(token)) = answer.find() {
             actor.token = Some(token);
@@ -334,6 +357,13 @@ impl World {
         assert_eq!(actual, *expected);
         *self.tally.verdicts.entry(name).or_default() += 1;
     }
+}
+
+/// The ticket in an answer.
+fn ticket_of(answer: &Answer) -> Option<Vec<u8>> {
+    answer
+        .find::<MobilityTicket<'_>>()
+        .map(|ticket| ticket.0.to_vec())
 }
 
 /// The relayed addresses that an answer names.
