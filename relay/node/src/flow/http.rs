@@ -1,35 +1,10 @@
-//! HTTP on the `wss` rung: the upgrade of a device, and a plain answer for everybody else.
-//!
-//! Whoever runs a load balancer lets it ask for `/`: 200 while the node takes devices, 503 while it
-//! drains. A browser that finds the port reads what it is. Every answer but 101 ends the connection.
+//! HTTP on the `wss` rung: reads a request and writes the answer of [`sterna_preface::upgrade`].
 
 use std::io;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use httparse::{Request, Status};
-use sha1::{Digest as _, Sha1};
 use sterna_flow::frame;
+use sterna_preface::upgrade::{Answer, Progress, Site, progress};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-
-/// Bytes of a request's head: what proxies on the way add, and no more.
-const HEAD_BYTES_MAX: usize = 8 * 1024;
-/// Header fields of a request.
-const FIELDS_MAX: usize = 64;
-
-/// What a key is answered with: its digest with this (RFC 6455 §1.3).
-const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-const WELCOME: &str = "A relay of Sterna. Devices upgrade to WebSocket at /flow.\n";
-
-/// What is answered.
-#[derive(Debug, PartialEq, Eq)]
-enum Answer {
-    /// 101 and this Sec-WebSocket-Accept: a device.
-    Switch(String),
-    /// A status, further fields, and a text.
-    Plain(&'static str, &'static str, &'static str),
-}
 
 /// Reads a request and answers it; whether frames follow now.
 ///
@@ -39,58 +14,27 @@ pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut S,
     is_draining: bool,
 ) -> io::Result<bool> {
-    let (answer, is_head) = read(socket, is_draining).await?;
-    let (bytes, switches) = match answer {
-        Answer::Switch(accept) => (
-            format!(
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
-            ),
-            true,
-        ),
-        Answer::Plain(status, fields, text) => {
-            let len = text.len();
-            let text = if is_head { "" } else { text };
-            let head = format!(
-                "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-                 Content-Length: {len}\r\nCache-Control: no-store\r\nConnection: close\r\n{fields}\r\n"
-            );
-            (head + text, false)
-        }
+    let site = Site {
+        path: frame::WSS_PATH,
+        is_draining,
     };
-    socket.write_all(bytes.as_bytes()).await?;
+    let (answer, is_head) = read(socket, site).await?;
+    socket.write_all(answer.to_text(is_head).as_bytes()).await?;
     socket.flush().await?;
-    if !switches {
+    if !answer.switches() {
         socket.shutdown().await?;
     }
-    Ok(switches)
+    Ok(answer.switches())
 }
 
 /// The answer to what comes, and whether it was asked for without its text.
-async fn read<S: AsyncRead + Unpin>(
-    socket: &mut S,
-    is_draining: bool,
-) -> io::Result<(Answer, bool)> {
+async fn read<S: AsyncRead + Unpin>(socket: &mut S, site: Site<'_>) -> io::Result<(Answer, bool)> {
     let mut bytes = Vec::with_capacity(1024);
     loop {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let mut request = Request::new(&mut fields);
-        match request.parse(&bytes) {
-            Ok(Status::Complete(len)) => {
-                let mut answer = judge(&request, is_draining);
-                if matches!(answer, Answer::Switch(_)) && len < bytes.len() {
-                    // RFC 6455 §4.1: a client waits for the answer before it sends frames.
-                    answer = BAD_REQUEST;
-                }
-                return Ok((answer, request.method == Some("HEAD")));
-            }
-            Ok(Status::Partial) if bytes.len() < HEAD_BYTES_MAX => {}
-            Ok(Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-                return Ok((TOO_LARGE, false));
-            }
-            Err(_) => return Ok((BAD_REQUEST, false)),
-        }
-        let room = HEAD_BYTES_MAX - bytes.len();
+        let room = match progress(&bytes, site) {
+            Progress::Whole(answer, is_head) => return Ok((answer, is_head)),
+            Progress::Wants(room) => room,
+        };
         let mut piece = (&mut *socket).take(room as u64);
         if piece.read_buf(&mut bytes).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -98,84 +42,11 @@ async fn read<S: AsyncRead + Unpin>(
     }
 }
 
-const BAD_REQUEST: Answer = Answer::Plain("400 Bad Request", "", "This is no request.\n");
-const TOO_LARGE: Answer = Answer::Plain(
-    "431 Request Header Fields Too Large",
-    "",
-    "The head of the request is too long.\n",
-);
-const UPGRADE_REQUIRED: Answer = Answer::Plain(
-    "426 Upgrade Required",
-    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-    "Devices upgrade to WebSocket here (version 13).\n",
-);
-
-fn judge(request: &Request<'_, '_>, is_draining: bool) -> Answer {
-    let path = request.path.unwrap_or_default();
-    let path = path.split('?').next().unwrap_or_default();
-    let is_head = request.method == Some("HEAD");
-    if request.method != Some("GET") && !is_head {
-        return Answer::Plain(
-            "405 Method Not Allowed",
-            "Allow: GET, HEAD\r\n",
-            "GET is all there is.\n",
-        );
-    }
-    if path == "/" {
-        return if is_draining {
-            Answer::Plain("503 Service Unavailable", "", "This relay goes away.\n")
-        } else {
-            Answer::Plain("200 OK", "", WELCOME)
-        };
-    }
-    if path != frame::WSS_PATH {
-        return Answer::Plain("404 Not Found", "", "There is nothing here.\n");
-    }
-    match upgrade(request) {
-        Some(accept) if !is_head => Answer::Switch(accept),
-        _ => UPGRADE_REQUIRED,
-    }
-}
-
-/// The answer to a key, where a request upgrades to WebSocket (RFC 6455 §4.2.1).
-fn upgrade(request: &Request<'_, '_>) -> Option<String> {
-    if request.version != Some(1) {
-        return None;
-    }
-    let has = |name, token| {
-        let tokens = fields(request, name).flat_map(|value| value.split(','));
-        tokens
-            .map(str::trim)
-            .any(|held| held.eq_ignore_ascii_case(token))
-    };
-    let asks = has("upgrade", "websocket")
-        && has("connection", "upgrade")
-        && has("sec-websocket-version", "13");
-    let key = fields(request, "sec-websocket-key")
-        .next()
-        .filter(|_| asks)?;
-    // "a nonce … 16 bytes, base64-encoded"
-    let nonce = STANDARD.decode(key.trim()).ok()?;
-    (nonce.len() == 16).then(|| {
-        let digest = Sha1::new()
-            .chain_update(key.trim())
-            .chain_update(GUID)
-            .finalize();
-        STANDARD.encode(digest)
-    })
-}
-
-fn fields<'a>(request: &'a Request<'_, '_>, name: &'static str) -> impl Iterator<Item = &'a str> {
-    let named = request
-        .headers
-        .iter()
-        .filter(move |field| field.name.eq_ignore_ascii_case(name));
-    named.filter_map(|field| std::str::from_utf8(field.value).ok())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use sterna_preface::upgrade::{FIELDS_MAX, HEAD_BYTES_MAX, WELCOME};
+
     use super::*;
 
     /// What comes back, and whether frames may follow.
@@ -235,6 +106,11 @@ mod tests {
             (&UPGRADE.replace("GET", "HEAD"), "426"),
             (&UPGRADE.replace("/flow", "/other"), "404"),
             (&UPGRADE.replace("GET", "POST"), "405"),
+            (&UPGRADE.replace("Host: x\r\n", ""), "400"),
+            (
+                &UPGRADE.replace("Host: x\r\n", "Host: x\r\nHost: y\r\n"),
+                "400",
+            ),
             ("\x16\x03\x01\r\n\r\n", "400"),
             (&early, "400"),
             (&long, "431"),
