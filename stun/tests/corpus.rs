@@ -32,3 +32,8 @@ fn the_corpus_of_stream_holds() {
 fn the_corpus_of_credential_holds() {
     replay("credential", checks::credential);
 }
+
+#[test]
+fn the_corpus_of_token_holds() {
+    replay("token", checks::token);
+}

@@ -92,6 +92,7 @@ proptest! {
         checks::indication(&bytes);
         checks::stream(&bytes);
         checks::credential(&bytes);
+        checks::token(&bytes);
     }
 
     #[test]

@@ -6,6 +6,11 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use aes_gcm::Aes128Gcm;
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use sterna_stun::access_token::{
+    NONCE_BYTES, TOKEN_BYTES_MAX, TokenAlgorithm, TokenError, TokenKey,
+};
 use sterna_stun::attr::{
     AccessToken, AdditionalAddressFamily, AddressErrorCode, AlternateDomain, AlternateServer,
     Attribute, AttributeType, ChangeRequest, ChannelNumber, ConnectionId, Data, DontFragment,
@@ -24,6 +29,7 @@ use sterna_stun::framing::{MAX_FRAME, next_frame};
 use sterna_stun::integrity::{self, Key};
 use sterna_stun::message::{Class, Message, Method, RawAttribute, TransactionId};
 use sterna_stun::nonce::{Check, Features, NonceKey, NonceKeys};
+use sterna_stun::ticket::TicketKey;
 use sterna_stun::writer::MessageWriter;
 
 /// The generic parser: attributes tile the message, what they say survives being written again,
@@ -302,4 +308,58 @@ pub fn credential(bytes: &[u8]) {
     }
     let key = credentials::long_term_key_md5(text, text, text);
     assert_eq!(key.as_bytes().len(), 16);
+}
+
+/// Tickets and access tokens: made up, changed on the way, or sealed by somebody who has the key and
+/// writes nonsense.
+///
+/// The first byte of the input is the place of a bit that is changed.
+pub fn token(bytes: &[u8]) {
+    let Some((place, inside)) = bytes.split_first() else {
+        return;
+    };
+    let tickets = TicketKey::new(&[7; 32]);
+    assert_eq!(tickets.open(MobilityTicket(inside)), None);
+    if let Some(handle) = inside.first_chunk() {
+        let handle = u64::from_be_bytes(*handle);
+        let ticket = tickets.seal(handle);
+        assert_eq!(tickets.open(ticket.attribute()), Some(handle));
+        let changed = with_a_bit_changed(ticket.attribute().0, *place);
+        assert_eq!(tickets.open(MobilityTicket(&changed)), None);
+    }
+
+    const KEY: [u8; 16] = [9; 16];
+    const NONCE: [u8; NONCE_BYTES] = [4; NONCE_BYTES];
+    const NAME: &str = "turn.example.org";
+    let key = TokenKey::new(TokenAlgorithm::A128Gcm, &KEY).expect("16 bytes");
+    assert!(key.open(NAME, inside).is_err());
+    let mut sealed = [&[0, 12], &NONCE[..], inside].concat();
+    let cipher = Aes128Gcm::new_from_slice(&KEY).expect("16 bytes");
+    let block = &mut sealed[2 + NONCE_BYTES..];
+    let tag = cipher.encrypt_inout_detached(&NONCE.into(), NAME.as_bytes(), block.into());
+    sealed.extend_from_slice(&tag.expect("far below what GCM may seal"));
+    match key.open(NAME, &sealed) {
+        Ok(token) => {
+            let mut again = [0; TOKEN_BYTES_MAX];
+            let len = key.seal(NAME, &NONCE, &token, &mut again);
+            assert_eq!(again[..len], sealed);
+            for unix_s in [0, token.timestamp() >> 16, u64::MAX] {
+                let left_s = token.left_s(unix_s);
+                assert!(
+                    left_s.is_err() || left_s.is_ok_and(|s| (1..=token.lifetime_s()).contains(&s))
+                );
+            }
+            let changed = with_a_bit_changed(&sealed, *place);
+            assert!(key.open(NAME, &changed).is_err());
+            assert_eq!(key.open("another", &sealed), Err(TokenError::Forged));
+        }
+        Err(error) => assert_eq!(error, TokenError::Malformed, "the seal is good"),
+    }
+}
+
+fn with_a_bit_changed(bytes: &[u8], place: u8) -> Vec<u8> {
+    let mut changed = bytes.to_vec();
+    let at = usize::from(place) % changed.len();
+    changed[at] ^= 1 << (place % 8);
+    changed
 }

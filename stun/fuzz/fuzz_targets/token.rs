@@ -1,0 +1,5 @@
+//! See `sterna_stun_fuzz::token`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| sterna_stun_fuzz::token(bytes));
