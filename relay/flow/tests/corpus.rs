@@ -6,25 +6,11 @@
 #[allow(unreachable_pub, reason = "a library to the fuzz targets")]
 mod checks;
 
-use std::fs;
-use std::path::Path;
+#[path = "../../../stun/fuzz/replay.rs"]
+#[allow(unreachable_pub, reason = "shared between crates")]
+mod replay;
 
-/// Runs a target's check over each file of its corpus; a panic names the file.
-fn replay(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/corpus")
-        .join(target);
-    let mut files: Vec<_> = fs::read_dir(&folder)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .collect();
-    files.sort();
-    assert!(files.len() >= 5, "{} is committed", folder.display());
-    for file in files {
-        println!("{}", file.display());
-        check(&fs::read(&file).unwrap());
-    }
-}
+use replay::replay;
 
 #[test]
 fn the_corpus_of_frames_holds() {

@@ -1,8 +1,28 @@
 //! What must hold for any bytes: checks for the fuzzer, and for the replay of its corpus.
 
-use sterna_control_api::node::SignedOrders;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sterna_control_api::access::{
+    Login, NewApiToken, NewEnrolmentKey, NewJoinToken, NewUser, PatchUser,
+};
+use sterna_control_api::credentials::{TicketIssued, TicketRequest, TurnCredentials, TurnRequest};
+use sterna_control_api::device::{
+    DeviceMetrics, DeviceRegistered, NatReport, Netmap, RegisterDevice, RotateDeviceKey,
+};
+use sterna_control_api::node::{
+    Heartbeat, HeartbeatAnswer, NodeRegistered, Orders, PatchNode, RegisterNode, SignedOrders,
+};
+use sterna_control_api::problem::Problem;
+use sterna_control_api::rotation::RotateKeys;
+use sterna_control_api::signal::{FromDevice, ToDevice};
 use sterna_control_api::signature::{self, Freshness, Target};
-use sterna_control_api::{Fleet, KeySet, NodeId, SignedRelayMap, SigningKey, Ticket};
+use sterna_control_api::{
+    DeviceId, DeviceKey, Fleet, KeySet, NodeId, RelayMap, SignedRelayMap, SigningKey, Ticket,
+    TicketId, VerifyingKey,
+};
 
 /// Verifies any bytes as a ticket, and any text as a relay map. Nothing verifies under a key that
 /// has signed nothing, and a ticket that is read is issued the same again.
@@ -70,4 +90,66 @@ pub fn requests(data: &[u8]) {
     let signable = texts.iter().all(|text| ascii(text))
         && texts.iter().map(|text| text.len()).sum::<usize>() <= 8192;
     assert_eq!(verified.is_ok(), signable);
+}
+
+/// Reads any bytes as everything that comes over the control service's HTTP and WebSockets, from
+/// callers or to them: what is read can be written, and is read as the same again.
+pub fn messages(data: &[u8]) {
+    macro_rules! each {
+        ($($message:ty),* $(,)?) => {$( again::<$message>(data); )*};
+    }
+    each!(
+        FromDevice,
+        ToDevice,
+        RegisterDevice,
+        DeviceRegistered,
+        NatReport,
+        Netmap,
+        DeviceMetrics,
+        RotateDeviceKey,
+        RegisterNode,
+        NodeRegistered,
+        Heartbeat,
+        HeartbeatAnswer,
+        Orders,
+        PatchNode,
+        RelayMap,
+        TurnRequest,
+        TurnCredentials,
+        TicketRequest,
+        TicketIssued,
+        Login,
+        NewUser,
+        PatchUser,
+        NewApiToken,
+        NewEnrolmentKey,
+        NewJoinToken,
+        RotateKeys,
+        Problem,
+    );
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    name::<DeviceId>(text);
+    name::<DeviceKey>(text);
+    name::<NodeId>(text);
+    name::<TicketId>(text);
+    name::<Fleet>(text);
+    name::<VerifyingKey>(text);
+}
+
+fn again<T: Serialize + DeserializeOwned + PartialEq>(data: &[u8]) {
+    if let Ok(message) = serde_json::from_slice::<T>(data) {
+        let text = serde_json::to_vec(&message).expect("what was read can be written");
+        let read = serde_json::from_slice::<T>(&text).expect("what was written can be read");
+        assert!(read == message, "{}", String::from_utf8_lossy(&text));
+    }
+}
+
+/// A name in a path or a query.
+fn name<T: FromStr + Display + PartialEq>(text: &str) {
+    if let Ok(name) = text.parse::<T>() {
+        let again = name.to_string().parse::<T>();
+        assert!(again.is_ok_and(|again| again == name), "{text}");
+    }
 }
