@@ -87,7 +87,7 @@ pub(crate) fn may_be_anothers(errno: i32) -> bool {
 }
 
 /// One entry of an error queue.
-struct Report {
+pub(crate) struct Report {
     peer: Option<SocketAddr>,
     errno: i32,
     origin: u8,
@@ -97,7 +97,7 @@ struct Report {
 }
 
 impl Report {
-    fn error(&self, port: RelaySlot, refused: Option<SocketAddr>) -> Option<IcmpError> {
+    pub(crate) fn error(&self, port: RelaySlot, refused: Option<SocketAddr>) -> Option<IcmpError> {
         let peer = match self.origin {
             ORIGIN_LOCAL => refused.or(self.peer),
             _ => self.peer,
@@ -123,7 +123,7 @@ impl Report {
     }
 
     /// Reads `struct sock_extended_err`.
-    fn parse(name: &[u8], control: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(name: &[u8], control: &[u8]) -> Option<Self> {
         let (_, _, error) = control_messages(control).find(|(level, kind, _)| {
             (*level, *kind) == (libc::SOL_IP, libc::IP_RECVERR)
                 || (*level, *kind) == (libc::SOL_IPV6, libc::IPV6_RECVERR)

@@ -19,6 +19,7 @@
 //! narrows the view, and a new header is written into the room before it or sent from an arena.
 //!
 //! This is the only crate of the house with `unsafe` code, and every block is behind a safe type.
+#![allow(unexpected_cfgs, reason = "cargo-fuzz builds with cfg(fuzzing)")]
 
 pub mod counters;
 pub mod engine;
@@ -38,6 +39,8 @@ pub mod waker;
 
 mod core;
 mod errors;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod memory;
 mod outbox;
 mod receive;

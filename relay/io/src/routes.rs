@@ -67,7 +67,7 @@ fn question() -> [u8; HEADER_BYTES + ROUTE_BYTES] {
 }
 
 /// Takes the routes of one read; tells whether it was the last.
-fn read_answer(mut bytes: &[u8], routes: &mut Vec<OwnRoute>) -> io::Result<bool> {
+pub(crate) fn read_answer(mut bytes: &[u8], routes: &mut Vec<OwnRoute>) -> io::Result<bool> {
     const DONE: u16 = 3;
     const ERROR: u16 = 2;
     while let Some(header) = bytes.get(..HEADER_BYTES) {

@@ -15,7 +15,7 @@
 
 mod buffers;
 mod ports;
-mod receive;
+pub(crate) mod receive;
 mod ring;
 mod transmit;
 

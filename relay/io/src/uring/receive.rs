@@ -168,6 +168,22 @@ fn parse(head: &[u8; HEADROOM_BYTES]) -> Option<Message> {
     })
 }
 
+/// Reads any bytes as what stands before a payload.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_any(bytes: &[u8]) {
+    let mut head = [0; HEADROOM_BYTES];
+    let len = bytes.len().min(head.len());
+    head[..len].copy_from_slice(&bytes[..len]);
+    if let Some(message) = parse(&head) {
+        assert!(
+            message
+                .control
+                .stride
+                .is_none_or(|stride| i32::try_from(stride).is_ok())
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
