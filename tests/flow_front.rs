@@ -85,6 +85,60 @@ fn device(node: &FlowNode, number: u8, via: SocketAddr) -> Device {
     Device::start(who.key, config, Timing::default())
 }
 
+/// What comes back on a WebSocket for these bytes, until the node has had enough.
+async fn frames(node: &FlowNode, bytes: &[u8]) -> Vec<u8> {
+    let exchanged = async {
+        let socket = TcpStream::connect(node.wss).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(tls::config(b"http/1.1"));
+        let mut tls = connector.connect(name, socket).await.unwrap();
+        let request = "GET /flow HTTP/1.1\r\nHost: relay\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        tls.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(tls.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101 "));
+        // Who is cut off while he writes is cut off.
+        let _ = tls.write_all(bytes).await;
+        let mut said = Vec::new();
+        let _ = tls.read_to_end(&mut said).await;
+        said
+    };
+    timeout(SOON, exchanged).await.expect("an end")
+}
+
+// RFC 6455 §5.1: "The server MUST close the connection upon receiving a frame that is not masked." §5.5.1: "If
+// an endpoint receives a Close frame and did not previously send a Close frame, the endpoint MUST send a
+// Close frame in response." Whoever sends pings and does not read makes the node keep the answers.
+#[tokio::test]
+async fn a_websocket_that_breaks_the_rules_or_says_goodbye_or_pings_without_end_is_ended() {
+    const PONG: [u8; 2] = [0x8A, 0];
+    let node = FlowNode::start(LOOPBACK, &[]);
+    let mask = [0; 4];
+    let close = [&[0x88, 0x82][..], &mask, &1000_u16.to_be_bytes()].concat();
+    assert_eq!(frames(&node, &close).await, [0x88, 2, 0x03, 0xE8]);
+    let ping = [&[0x89, 0x80][..], &mask].concat();
+    let said = frames(&node, &[&ping[..], &close].concat()).await;
+    assert_eq!(said, [&PONG[..], &[0x88, 2, 0x03, 0xE8]].concat());
+
+    assert!(!frames(&node, &[0x82, 1, 0]).await.starts_with(&[0x82]));
+    let cut = |least| {
+        node.node
+            .wait_for_metric("flow_connections_total", &["result=\"cut\""], least);
+    };
+    let said = frames(&node, &ping.repeat(10_000)).await;
+    assert!(said.chunks(2).all(|frame| frame == PONG), "{said:x?}");
+    assert!(said.len() / 2 <= 16, "{}", said.len() / 2);
+    cut(1.0);
+    let text = [&[0x81, 0x80][..], &mask].concat();
+    assert_eq!(frames(&node, &text).await, []);
+    cut(2.0);
+    node.node.stop_now();
+}
+
 async fn is_kept_out(device: &mut Device) {
     let heard =
         async { while !matches!(device.events.recv().await, Some(Event::Unreachable { .. })) {} };

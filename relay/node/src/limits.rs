@@ -46,6 +46,10 @@ pub const FLOW_LETTERS_MAX: usize = 8192;
 /// Control frames that may wait for one QUIC or WebSocket device; one that takes none is cut off.
 pub const FLOW_CONTROL_FRAMES_MAX: usize = 256;
 
+/// WebSocket pings that a connection may send at once; each second brings another. Our devices send
+/// none.
+pub const FLOW_PINGS_MAX: u32 = 16;
+
 /// How long TLS, HTTP's upgrade and the flow relay's own handshake may take, each.
 pub const FLOW_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 

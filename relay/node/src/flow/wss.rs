@@ -21,7 +21,8 @@ use super::link::FlowLink;
 use super::shard::Shard;
 use super::threads::Service;
 use crate::limits::{
-    FLOW_HANDSHAKE_MAX, FLOW_MESSAGE_BYTES_MAX, FLOW_TCP_UNSENT_BYTES, FLOW_TCP_USER_TIMEOUT,
+    FLOW_FAREWELL_MAX, FLOW_HANDSHAKE_MAX, FLOW_MESSAGE_BYTES_MAX, FLOW_PINGS_MAX,
+    FLOW_TCP_UNSENT_BYTES, FLOW_TCP_USER_TIMEOUT,
 };
 use crate::log::Repeated;
 use crate::stream::{CutReason, Place, proxy};
@@ -173,12 +174,47 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     link: &FlowLink,
     mut source: futures_util::stream::SplitStream<WebSocketStream<S>>,
 ) {
+    let mut pings = Pings::new(Instant::now());
     while let Some(Ok(message)) = source.next().await {
         if message.is_binary() {
             shard.frame(link, &message.into_payload().into());
-        } else if message.is_text() || message.is_close() {
+        } else if message.is_close() {
+            // RFC 6455 §5.5.1: it is answered, and that is out when the source has come to its end.
+            let _ = timeout(FLOW_FAREWELL_MAX, source.next()).await;
+            return;
+        } else if message.is_text() || message.is_ping() && !pings.admit(Instant::now()) {
+            shard.counters.borrow_mut().cut += 1;
             return;
         }
+    }
+}
+
+/// How many pings of WebSocket's own a connection may still send.
+///
+/// The library keeps an answer to each until the other side reads, and nothing else bounds these: who
+/// sends pings and does not read would have the node keep as many as it likes.
+struct Pings {
+    left: u32,
+    since: Instant,
+}
+
+impl Pings {
+    fn new(now: Instant) -> Self {
+        Self {
+            left: FLOW_PINGS_MAX,
+            since: now,
+        }
+    }
+
+    /// Takes one; each second brings another.
+    fn admit(&mut self, now: Instant) -> bool {
+        let seconds = now.saturating_duration_since(self.since).as_secs();
+        self.since += Duration::from_secs(seconds);
+        let more = u32::try_from(seconds).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_add(more).min(FLOW_PINGS_MAX);
+        let admitted = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        admitted
     }
 }
 
@@ -201,5 +237,23 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
             return;
         }
         link.changed().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pings_come_one_a_second_and_some_at_once() {
+        let start = Instant::now();
+        let mut pings = Pings::new(start);
+        let admitted = |pings: &mut Pings, now| (0..100).filter(|_| pings.admit(now)).count();
+        assert_eq!(admitted(&mut pings, start), FLOW_PINGS_MAX as usize);
+        let later = start + Duration::from_millis(2_900);
+        assert_eq!(admitted(&mut pings, later), 2);
+        assert_eq!(admitted(&mut pings, start + Duration::from_secs(3)), 1);
+        let much_later = start + Duration::from_secs(1 << 40);
+        assert_eq!(admitted(&mut pings, much_later), FLOW_PINGS_MAX as usize);
     }
 }
