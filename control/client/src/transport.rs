@@ -357,24 +357,41 @@ async fn refusal(answer: Response<Incoming>) -> CallError {
         .map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
     let kind = answer.headers().get(CONTENT_TYPE);
     let is_problem = kind.is_some_and(|kind| kind.as_bytes().starts_with(PROBLEM_JSON.as_bytes()));
-    let problem = if is_problem {
+    let members: Option<Members> = if is_problem {
         let bytes = read(answer, PROBLEM_BYTES_MAX).await.ok();
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok())
     } else {
         None
     };
-    let problem = problem.unwrap_or_else(|| Problem {
-        status: status.as_u16(),
-        code: match status.as_u16() {
-            502..=504 => Code::Unavailable,
-            429 => Code::TooMany,
-            _ => Code::Unknown,
-        },
-        title: status.canonical_reason().unwrap_or("refused").to_owned(),
-        detail: "something other than a control service has answered".to_owned(),
-    });
     CallError::Refused(Box::new(Refusal {
-        problem,
+        problem: problem(&members.unwrap_or_default(), status),
         retry_after,
     }))
+}
+
+/// The members of a problem document.
+type Members = serde_json::Map<String, serde_json::Value>;
+
+/// RFC 9457 §3.1: "If a member's value type does not match the specified type, the member MUST be
+/// ignored". What is missing is said by the status.
+fn problem(members: &Members, status: StatusCode) -> Problem {
+    let text = |member: &str| members.get(member)?.as_str().map(str::to_owned);
+    let number = members.get("status").and_then(serde_json::Value::as_u64);
+    let code = members.get("code").filter(|code| code.is_string()).cloned();
+    Problem {
+        status: number
+            .and_then(|status| status.try_into().ok())
+            .unwrap_or(status.as_u16()),
+        code: code
+            .and_then(|code| serde_json::from_value(code).ok())
+            .unwrap_or(match status.as_u16() {
+                502..=504 => Code::Unavailable,
+                429 => Code::TooMany,
+                _ => Code::Unknown,
+            }),
+        title: text("title")
+            .unwrap_or_else(|| status.canonical_reason().unwrap_or("refused").to_owned()),
+        detail: text("detail")
+            .unwrap_or_else(|| "something other than a control service has answered".to_owned()),
+    }
 }

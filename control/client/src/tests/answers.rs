@@ -193,6 +193,39 @@ async fn a_proxys_own_answer_is_not_taken_for_the_services() {
     }
 }
 
+// RFC 9457 §3.1: "If a member's value type does not match the specified type, the member MUST be ignored
+// -- i.e., processing will continue as if the member had not been present." §3.2: "Clients consuming
+// problem details MUST ignore any such extensions that they don't recognize".
+#[tokio::test]
+async fn members_of_another_type_or_unknown_are_as_if_they_were_not_there() {
+    let server = Server::start(|before, _| {
+        let body = match before {
+            0 => {
+                r#"{"type":7,"status":"409","code":"conflict","title":[],"detail":"taken","balance":30}"#
+            }
+            _ => r#"{"status":99999,"code":{"a":1},"title":"Odd","detail":null}"#,
+        };
+        answer(409, "application/problem+json", body)
+    })
+    .await;
+    let client = server.client(Caller::Device(key()));
+    for (code, title, detail) in [
+        (Code::Conflict, "Conflict", "taken"),
+        (
+            Code::Unknown,
+            "Odd",
+            "something other than a control service has answered",
+        ),
+    ] {
+        let CallError::Refused(refusal) = client.relay_map(None).await.unwrap_err() else {
+            panic!("refused");
+        };
+        let problem = refusal.problem;
+        assert_eq!((problem.status, problem.code), (409, code));
+        assert_eq!((&*problem.title, &*problem.detail), (title, detail));
+    }
+}
+
 #[tokio::test]
 async fn an_answer_of_another_shape_or_without_end_is_refused() {
     let server = Server::start(|before, _| match before {

@@ -32,3 +32,36 @@ impl IntoResponse for Refusal {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use http_body_util::BodyExt as _;
+    use sterna_control_api::problem::Code;
+
+    use super::*;
+
+    // RFC 9457 §3.1.2: "Generators MUST use the same status code in the actual HTTP response". §4.2.1: "When
+    // "about:blank" is used, the title SHOULD be the same as the recommended HTTP status phrase for
+    // that code".
+    #[tokio::test]
+    async fn a_refusal_is_a_problem_of_its_own_status_and_of_no_type() {
+        for (code, status, title) in [
+            (Code::Malformed, 400, "Bad Request"),
+            (Code::StaleSignature, 401, "Unauthorized"),
+            (Code::NotFound, 404, "Not Found"),
+            (Code::TooMany, 429, "Too Many Requests"),
+            (Code::Unknown, 500, "Internal Server Error"),
+        ] {
+            let response = Refusal::new(code, "why").into_response();
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()[CONTENT_TYPE], PROBLEM_JSON);
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let members: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(members["status"], status);
+            assert_eq!(members["title"], title);
+            assert_eq!(members["detail"], "why");
+            assert!(members.get("type").is_none());
+        }
+    }
+}
