@@ -21,3 +21,8 @@ fn the_corpus_of_unauthenticated_holds() {
 fn the_corpus_of_authenticated_holds() {
     replay("authenticated", checks::authenticated);
 }
+
+#[test]
+fn the_corpus_of_client_holds() {
+    replay("client", checks::client);
+}

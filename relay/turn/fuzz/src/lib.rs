@@ -1,6 +1,7 @@
 //! What the fuzz targets check, callable from anywhere: the corpus is replayed on stable, and a
 //! property test drives the same machine with sequences of its own.
 
+mod client;
 mod forbidden;
 mod node;
 mod script;
@@ -81,6 +82,12 @@ fn budget(packet: &[u8], reply: &[u8]) -> usize {
 
 fn is_of_discovery(reply: &[u8]) -> bool {
     Message::parse(reply).is_ok_and(|answer| answer.has(AttributeType::OTHER_ADDRESS))
+}
+
+/// A client whose server, or whoever can write to its socket, says anything: it says nothing but whole
+/// messages, points at nothing outside the packet, and comes to rest.
+pub fn client(bytes: &[u8]) {
+    client::run(bytes);
 }
 
 /// A whole node under clients with credentials: whatever they ask for and send, in whatever order,
