@@ -108,6 +108,11 @@ fn binary(bytes: &[u8]) -> Result<Progress, BadHeader> {
 }
 
 fn text(bytes: &[u8]) -> Result<Progress, BadHeader> {
+    // A line that has ended before the shortest one could is none, whatever came along behind it.
+    let end = bytes.windows(2).position(|pair| pair == b"\r\n");
+    if end.is_some_and(|end| end + 2 < bytes.len()) {
+        return Err(BadHeader);
+    }
     let wanted = match bytes {
         [.., b'\r', b'\n'] => 0,
         [.., b'\r'] => 1,
@@ -279,6 +284,15 @@ mod tests {
             progress(&[b"PROXY ", &[b'x'; 100][..]].concat()),
             Err(BadHeader)
         );
+    }
+
+    #[test]
+    fn a_line_that_ends_too_early_is_refused_however_it_was_cut() {
+        let stream = b"PROXY \r\n\r\n\0\r\nQUIT";
+        assert_eq!(progress(&stream[..6]), Ok(Progress::Wants(9)));
+        for len in 8..stream.len() {
+            assert_eq!(progress(&stream[..len]), Err(BadHeader), "{len}");
+        }
     }
 
     #[test]
