@@ -21,6 +21,10 @@ struct Table {
     nodes: HashMap<NodeId, NodeRecord>,
     /// Nodes whose last heartbeat the store has not been told of.
     unsaved: HashSet<NodeId>,
+    /// Changes that were made here so far.
+    changes: u64,
+    /// The last one of each node since the store was read last.
+    changed: HashMap<NodeId, u64>,
 }
 
 /// What a heartbeat finds.
@@ -48,22 +52,33 @@ impl Live {
         self.table().nodes.get(id).cloned()
     }
 
-    /// Takes all nodes from the store, with what was heard of them since.
-    pub(crate) fn replace(&self, nodes: Vec<NodeRecord>) {
+    /// How many changes were made here so far: before the store is read, for [`Live::replace`].
+    pub(crate) fn changes(&self) -> u64 {
+        self.table().changes
+    }
+
+    /// Takes all nodes from the store, with what was heard of them since. The store was read after so
+    /// many changes; what has changed here since then may not be in what it said.
+    pub(crate) fn replace(&self, nodes: Vec<NodeRecord>, after: u64) {
         let mut table = self.table();
-        let before = std::mem::take(&mut table.nodes);
-        table.nodes = nodes
+        table.changed.retain(|_, change| *change > after);
+        let mut before = std::mem::take(&mut table.nodes);
+        let mut now: HashMap<_, _> = nodes
             .into_iter()
+            .filter(|node| !table.changed.contains_key(&node.id))
             .map(|node| (node.id, newest(node, &before)))
             .collect();
-        let Table { nodes, unsaved } = &mut *table;
-        unsaved.retain(|id| nodes.contains_key(id));
+        let kept = table.changed.keys();
+        now.extend(kept.filter_map(|id| before.remove_entry(id)));
+        table.unsaved.retain(|id| now.contains_key(id));
+        table.nodes = now;
     }
 
     /// Takes one node.
     pub(crate) fn put(&self, node: NodeRecord) {
         let mut table = self.table();
         let node = newest(node, &table.nodes);
+        table.note_change(node.id);
         table.nodes.insert(node.id, node);
     }
 
@@ -72,6 +87,7 @@ impl Live {
         let mut table = self.table();
         table.nodes.remove(id);
         table.unsaved.remove(id);
+        table.note_change(*id);
     }
 
     /// Takes a heartbeat.
@@ -83,7 +99,7 @@ impl Live {
         report: Heartbeat,
     ) -> Option<Beaten> {
         let mut table = self.table();
-        let Table { nodes, unsaved } = &mut *table;
+        let Table { nodes, unsaved, .. } = &mut *table;
         let node = nodes.get_mut(id)?;
         let before = node.status(now, self.interval_s);
         node.heartbeat = Some(HeartbeatRecord {
@@ -114,7 +130,7 @@ impl Live {
     /// The heartbeats that the store has not been told of.
     pub(crate) fn take_unsaved(&self) -> Vec<HeartbeatRecord> {
         let mut table = self.table();
-        let Table { nodes, unsaved } = &mut *table;
+        let Table { nodes, unsaved, .. } = &mut *table;
         unsaved
             .drain()
             .filter_map(|id| nodes.get(&id)?.heartbeat.clone())
@@ -259,10 +275,41 @@ mod tests {
         assert_eq!(unsaved.len(), 1);
         assert_eq!(unsaved[0].counter, 2);
         assert!(live.take_unsaved().is_empty());
-        live.replace(vec![node()]);
+        live.replace(vec![node()], live.changes());
         assert_eq!(live.node(&ID).unwrap().heartbeat.unwrap().counter, 2);
-        live.replace(Vec::new());
+        live.replace(Vec::new(), live.changes());
         assert!(live.beat(103, &ID, 3, report(3, true)).is_none());
+    }
+
+    #[test]
+    fn what_has_changed_while_the_store_was_read_stays() {
+        let live = Live::new(5);
+        let other = NodeRecord {
+            id: NodeId([2; 32]),
+            ..node()
+        };
+        live.put(node());
+        live.put(other.clone());
+        let read_after = live.changes();
+        let drained = NodeRecord {
+            desired: DesiredState::Draining,
+            orders: 4,
+            ..node()
+        };
+        live.put(drained);
+        live.remove(&other.id);
+        let new = NodeRecord {
+            id: NodeId([3; 32]),
+            ..node()
+        };
+        live.put(new.clone());
+        live.replace(vec![node(), other.clone()], read_after);
+        assert_eq!(live.orders(&ID), Some(4));
+        assert!(!live.knows(&other.id) && live.knows(&new.id));
+        // What is read afterwards counts.
+        live.replace(vec![node(), other.clone()], live.changes());
+        assert_eq!(live.orders(&ID), Some(3));
+        assert!(live.knows(&other.id) && !live.knows(&new.id));
     }
 
     #[test]

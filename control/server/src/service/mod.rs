@@ -155,7 +155,7 @@ impl Service {
             store,
             config,
         };
-        service.live.replace(snapshot.nodes);
+        service.live.replace(snapshot.nodes, 0);
         Ok(Arc::new(service))
     }
 
@@ -171,6 +171,7 @@ impl Service {
         {
             // One at a time, so that an older answer never takes the place of a newer one.
             let _turn = self.reloading.lock().await;
+            let changes = self.live.changes();
             let snapshot = self.answered(self.store.snapshot().await)?;
             self.metrics.count(SNAPSHOTS, &[]);
             let view = view::View::new(&snapshot).ok_or_else(Refusal::internal)?;
