@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use sterna_client::control::Account;
 use sterna_client::relay::{Relay, Rung};
 use sterna_control_api::credentials::TurnRequest;
-use sterna_control_api::node::{DesiredState, NodeStatus, PatchNode};
+use sterna_control_api::node::NodeStatus;
 use sterna_control_api::rotation::{KeyPurpose, KeyStage, RotateKeys, RotationStep};
 use sterna_control_client::Filter;
 use tokio::time::timeout;
@@ -79,18 +79,14 @@ async fn nodes_appear_are_drained_and_lost_and_their_devices_move() {
     let home = a.home().await;
     assert_eq!(home, b.home().await, "devices of a tenant choose alike");
 
-    // The operator drains the devices' home: it leaves the map, they move, it ends.
+    // The operator drains the devices' home by its name: it leaves the map, they move, it ends.
     let place = nodes
         .iter()
         .position(|node| node.id() == home)
         .expect("one of ours");
     let mut drained = nodes.remove(place);
-    let drain = PatchNode {
-        state: Some(DesiredState::Draining),
-        limits: None,
-    };
-    let patched = service.client.patch_node(&home, &drain).await;
-    assert!(patched.is_ok(), "{patched:?}");
+    let said = service.sterna(&["nodes", "drain", &drained.name]);
+    assert!(said.contains("is draining"), "{said}");
     let took = sees(&mut observer, &drained.name, false, SOON).await;
     report(&format!(
         "drained: off the map after {} ms",

@@ -41,7 +41,7 @@ fn loopback() -> SocketAddr {
 }
 
 /// Our binary, without the settings of whoever runs the tests.
-fn sterna() -> Command {
+pub fn sterna() -> Command {
     let mut command = Command::new(BINARY);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("STERNA_") {
@@ -62,6 +62,11 @@ pub struct Service {
 
 impl Service {
     pub fn start() -> Self {
+        Self::start_with(INTERVAL)
+    }
+
+    /// Starts one whose nodes report in this interval.
+    pub fn start_with(interval: Duration) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let addr = loopback();
         let data_dir = folder.path().join("control");
@@ -70,7 +75,7 @@ impl Service {
         for setting in [
             format!("control.listen={addr}"),
             format!("control.data_dir={}", data_dir.display()),
-            format!("heartbeat.interval_s={}", INTERVAL.as_secs()),
+            format!("heartbeat.interval_s={}", interval.as_secs()),
             "limits.attempts_per_address_per_min=10000".to_owned(),
         ] {
             command.args(["--set", &setting]);
@@ -92,6 +97,21 @@ impl Service {
             addr,
             folder,
         }
+    }
+
+    /// What an operator's command says, which must do what it was asked to.
+    pub fn sterna(&self, arguments: &[&str]) -> String {
+        let mut command = sterna();
+        command
+            .args(arguments)
+            .env("STERNA_CONTROL_URL", &self.url)
+            .arg("--token-file")
+            .arg(self.folder.path().join("control/admin.token"));
+        let mut process = Process::start(&mut command).expect("the command");
+        let status = process.wait(SOON);
+        let said = process.written();
+        assert!(status.success(), "{arguments:?}: {said}");
+        said
     }
 
     pub async fn add_region(&self, code: &str) {

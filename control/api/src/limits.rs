@@ -27,6 +27,9 @@ pub const BODY_BYTES_MAX: usize = 64 << 10;
 pub const SIGNATURE_SKEW_MAX_S: u64 = 60;
 /// How long the nonces of calls that change something are remembered, in seconds: both skews.
 pub const NONCE_MEMORY_S: u64 = 2 * SIGNATURE_SKEW_MAX_S;
+/// The longest time that a heartbeat asks to be held for, in milliseconds: proxies cut connections on
+/// which nothing happens for a minute.
+pub const HEARTBEAT_WAIT_MS_MAX: u32 = 50_000;
 /// The longest `signature-input`, `signature` or `content-digest` that is read.
 pub const SIGNATURE_HEADER_BYTES_MAX: usize = 1024;
 /// The longest authority, path, query and `authorization` of a signed request, together.

@@ -34,7 +34,7 @@ pub(crate) async fn connect(client: &ControlClient, path: &str) -> Result<Socket
     let mut call = Call::get(path);
     call.headers = handshake.headers();
     client
-        .in_time(async {
+        .in_time(call.held, async {
             let answer = client.answer(&call).await?;
             if !handshake.is_accepted_by(&answer) {
                 return Err(CallError::Malformed("no WebSocket"));

@@ -83,6 +83,8 @@ pub(crate) struct Call<'a> {
     pub(crate) body: Bytes,
     /// Headers beside those of the proof.
     pub(crate) headers: HeaderMap,
+    /// How long the service holds the answer back on purpose.
+    pub(crate) held: Duration,
 }
 
 impl<'a> Call<'a> {
@@ -98,6 +100,7 @@ impl<'a> Call<'a> {
             token: None,
             body: Bytes::new(),
             headers: HeaderMap::new(),
+            held: Duration::ZERO,
         }
     }
 
@@ -113,6 +116,12 @@ impl<'a> Call<'a> {
 
     pub(crate) fn token(mut self, token: Option<&'a str>) -> Self {
         self.token = token;
+        self
+    }
+
+    /// The time for which its answer is held.
+    pub(crate) fn held(mut self, held: Duration) -> Self {
+        self.held = held;
         self
     }
 
@@ -189,7 +198,7 @@ impl ControlClient {
 
     /// Makes a call whose answer says nothing more than that it is done.
     pub(crate) async fn call_done(&self, call: Call<'_>) -> Result<(), CallError> {
-        self.in_time(async {
+        self.in_time(call.held, async {
             self.answer(&call).await?;
             Ok(())
         })
@@ -201,7 +210,7 @@ impl ControlClient {
         &self,
         call: Call<'_>,
     ) -> Result<Option<T>, CallError> {
-        self.in_time(async {
+        self.in_time(call.held, async {
             let answer = self.answer(&call).await?;
             let status = answer.status();
             if [StatusCode::NOT_MODIFIED, StatusCode::NO_CONTENT].contains(&status) {
@@ -217,7 +226,7 @@ impl ControlClient {
 
     /// The bytes of an answer that is no JSON.
     pub(crate) async fn call_text(&self, call: Call<'_>) -> Result<String, CallError> {
-        self.in_time(async {
+        self.in_time(call.held, async {
             let bytes = read(self.answer(&call).await?, ANSWER_BYTES_MAX).await?;
             String::from_utf8(bytes.into()).map_err(|_| CallError::Malformed("no text"))
         })
@@ -226,9 +235,10 @@ impl ControlClient {
 
     pub(crate) async fn in_time<T>(
         &self,
+        held: Duration,
         work: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
-        tokio::time::timeout(self.call_timeout, work)
+        tokio::time::timeout(self.call_timeout + held, work)
             .await
             .unwrap_or(Err(CallError::Unreachable(Unreachable::Timeout)))
     }

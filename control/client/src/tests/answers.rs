@@ -57,6 +57,21 @@ async fn a_nodes_calls_are_signed_over_what_arrives() {
 }
 
 #[tokio::test]
+async fn how_long_a_heartbeat_may_be_held_is_part_of_what_is_signed() {
+    let server = Server::start(|_, _| answer(200, JSON, HEARTBEAT_ANSWER)).await;
+    let client = server.client(Caller::Node(key()));
+    let node = NodeId(key().verifying_key().to_bytes());
+    let wait = Duration::from_millis(4500);
+    client
+        .heartbeat_held(&node, &heartbeat(), wait)
+        .await
+        .unwrap();
+    let asked = &server.asked()[0];
+    assert_eq!(asked.query, "wait_ms=4500");
+    assert!(asked.claims().is_ok());
+}
+
+#[tokio::test]
 async fn a_filter_is_part_of_what_is_signed() {
     let server = Server::start(|_, _| answer(200, JSON, r#"{"items":[],"next":"a"}"#)).await;
     let filter = Filter {

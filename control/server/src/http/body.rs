@@ -1,4 +1,4 @@
-//! What requests carry: bodies with errors that name the field, and names in paths.
+//! What requests carry: bodies with errors that name the field, queries, and names in paths.
 
 use std::str::FromStr;
 
@@ -65,6 +65,20 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     Ok(read)
 }
 
+/// What is asked beside the path.
+pub(super) struct Queried<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Queried<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
+        query
+            .map(|axum::extract::Query(query)| Self(query))
+            .map_err(|error| Refusal::malformed(error.body_text()))
+    }
+}
+
 /// The one name in the path.
 pub(super) struct Named<T>(pub(super) T);
 
@@ -81,6 +95,7 @@ impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for Named<T> {
 
 refuses! {
     Json<T>: Malformed, TooLarge, NotJson;
+    Queried<T>: Malformed;
     Named<T>: NotFound;
 }
 

@@ -104,6 +104,7 @@ fn gauges(app: &App) {
         &[],
         app.websockets.load(Ordering::Relaxed),
     );
+    page.set(metrics::HEARTBEATS_HELD, &[], app.held.len());
     page.set(metrics::DEVICES_ONLINE, &[], app.hub.len() as u64);
     page.set(
         metrics::MAP_VERSION,

@@ -1,19 +1,23 @@
 //! Nodes: what they call, and what operators call of them.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde::Deserialize;
 use sterna_control_api::NodeId;
 use sterna_control_api::audit::Page;
 use sterna_control_api::node::{
     Heartbeat, HeartbeatAnswer, NodeRegistered, NodeStatus, NodeView, PatchNode, RegisterNode,
 };
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
+use super::around::Held;
 use super::auth::{Auditor, BeatingNode, Newcomer, Operator};
-use super::body::{Json, Named};
+use super::body::{Json, Named, Queried};
 use super::openapi::NotFound;
 use super::paging::{Asked, LISTED, query};
 use crate::service::nodes::Wanted;
@@ -44,24 +48,37 @@ async fn register(
         .map(Json)
 }
 
-/// A node reports, and hears of new orders.
+/// How a heartbeat is answered.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Beat {
+    /// Hold the answer for so many milliseconds while there are no new orders; 0 when left out.
+    #[param(minimum = 0, maximum = 50_000)]
+    wait_ms: Option<u32>,
+}
+
+/// A node reports, and hears of new orders: at once where the answer is held.
 #[utoipa::path(post, path = "/nodes/{id}/heartbeat", tag = "nodes", operation_id = "heartbeat",
-    security(("signature" = [])), params(("id" = NodeId, Path, description = "The node's own identity.")),
+    security(("signature" = [])), params(("id" = NodeId, Path, description = "The node's own identity."), Beat),
     request_body = Heartbeat,
     responses(
         (status = 200, description = "Taken; orders where it follows older ones.", body = HeartbeatAnswer),
-        BeatingNode, Named<NodeId>, Json<Heartbeat>,
+        BeatingNode, Named<NodeId>, Queried<Beat>, Json<Heartbeat>,
     ))]
 async fn heartbeat(
     State(app): State<App>,
     BeatingNode(node): BeatingNode,
     Named(id): Named<NodeId>,
+    Queried(Beat { wait_ms }): Queried<Beat>,
     Json(report): Json<Heartbeat>,
-) -> Result<Json<HeartbeatAnswer>, Refusal> {
+) -> Result<(Extension<Held>, Json<HeartbeatAnswer>), Refusal> {
     if id != node.id {
         return Err(Refusal::not_found().because(Proof::NotTheirs));
     }
-    app.heartbeat(&node, report).map(Json)
+    let wait_ms = wait_ms.unwrap_or_default();
+    let (answer, held) = app.heartbeat(&node, report, wait_ms).await?;
+    Ok((Extension(Held(held)), Json(answer)))
 }
 
 query! {

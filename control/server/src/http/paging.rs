@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sterna_control_api::audit::Page;
 
-use super::body::Json;
+use super::body::{Json, Queried};
 use super::openapi::refuses;
 use crate::service::refusal::Refusal;
 use crate::store::{PAGE_DEFAULT, PAGE_MAX, PageRequest};
@@ -88,9 +88,7 @@ impl<S: Send + Sync, Q: Query> FromRequestParts<S> for Asked<Q> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let query = axum::extract::Query::<Q>::from_request_parts(parts, state).await;
-        let axum::extract::Query(query) =
-            query.map_err(|error| Refusal::malformed(error.body_text()))?;
+        let Queried(query) = Queried::<Q>::from_request_parts(parts, state).await?;
         let (limit, after) = query.part();
         let page = request(limit, after)?;
         let form = Form::wanted(&parts.headers);

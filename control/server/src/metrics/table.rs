@@ -46,7 +46,7 @@ metrics! {
     DESCRIPTORS_MAX = Gauge "process_max_fds" Count [] "The soft limit of open file descriptors.";
     CPU = Gauge "control_process_cpu_seconds" Seconds [] "Processor time of the process so far, user and system.";
     REQUESTS = Counter "control_requests_total" Count ["route", "code"] "Requests answered, by the path's pattern and the status. `route` is `none` where no path matched.";
-    LATENCY = Histogram "control_request_seconds" Seconds ["route"] "How long requests took, from their head to their answer's head.";
+    LATENCY = Histogram "control_request_seconds" Seconds ["route"] "How long requests took, from their head to their answer's head; without the time for which a heartbeat was held.";
     AUTH_FAILURES = Counter "control_auth_failures_total" Count ["reason"] "Requests without a proof of who calls that holds, by reason; docs/CONTROL_METRICS.md lists them.";
     RATE_LIMITED = Counter "control_ratelimit_rejections_total" Count ["scope"] "Requests and messages refused by a rate of [limits]: of an address (address), its failed proofs (attempts), a caller that has proved itself (caller), a name that logs in (login), a device's messages (signal).";
     CONNECTIONS = Gauge "control_connections" Count [] "HTTP connections that are open, WebSockets among them.";
@@ -57,8 +57,9 @@ metrics! {
     PUNCHES = Counter "control_punch_orders_total" Count ["order"] "Orders of punching that were given, by what the asking device was told.";
     PUSHES = Counter "control_pushes_total" Count ["kind"] "Messages pushed to devices of this replica, by kind.";
     NODES = Gauge "control_nodes" Count ["status"] "Nodes by what the fleet sees them as.";
-    NODES_ORDERS_BEHIND = Gauge "control_nodes_orders_behind" Count [] "Nodes that are there and follow older orders than they should. It returns to 0 within two heartbeats of a change.";
+    NODES_ORDERS_BEHIND = Gauge "control_nodes_orders_behind" Count [] "Nodes that are there and follow older orders than they should. It returns to 0 a second or two after a change; nodes whose heartbeats are not held need two of them.";
     HEARTBEATS = Counter "control_heartbeats_total" Count ["result"] "Heartbeats of nodes: answered with nothing new (same) or with new orders (orders).";
+    HEARTBEATS_HELD = Gauge "control_heartbeats_held" Count [] "Heartbeats whose answer waits for new orders, on this replica: nodes that hear of a change at once.";
     DEVICES = Gauge "control_devices" Count [] "Devices that are registered and not revoked.";
     DEVICES_ONLINE = Gauge "control_devices_online" Count [] "Devices that are connected to this replica.";
     REGISTRATIONS = Counter "control_registrations_total" Count ["kind", "result"] "Registrations of nodes and devices: new, or known ones that came again (again).";

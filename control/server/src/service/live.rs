@@ -27,12 +27,11 @@ struct Table {
     changed: HashMap<NodeId, u64>,
 }
 
-/// What a heartbeat finds.
-pub(crate) struct Beaten {
-    /// The version of the node's own orders.
-    pub(crate) orders: u64,
-    /// Whether the node is now something else in the eyes of the fleet.
-    pub(crate) status_changed: bool,
+impl Table {
+    fn note_change(&mut self, id: NodeId) {
+        self.changes += 1;
+        self.changed.insert(id, self.changes);
+    }
 }
 
 impl Live {
@@ -90,14 +89,20 @@ impl Live {
         table.note_change(*id);
     }
 
-    /// Takes a heartbeat.
+    /// The version of a node's own orders.
+    pub(crate) fn orders(&self, id: &NodeId) -> Option<u64> {
+        self.table().nodes.get(id).map(|node| node.orders)
+    }
+
+    /// Takes a heartbeat; whether the node is now something else in the eyes of the fleet. None where
+    /// nobody knows the node.
     pub(crate) fn beat(
         &self,
         now: u64,
         id: &NodeId,
         counter: u64,
         report: Heartbeat,
-    ) -> Option<Beaten> {
+    ) -> Option<bool> {
         let mut table = self.table();
         let Table { nodes, unsaved, .. } = &mut *table;
         let node = nodes.get_mut(id)?;
@@ -109,10 +114,7 @@ impl Live {
             report,
         });
         unsaved.insert(*id);
-        Some(Beaten {
-            orders: node.orders,
-            status_changed: node.status(now, self.interval_s) != before,
-        })
+        Some(node.status(now, self.interval_s) != before)
     }
 
     /// Takes heartbeats that came through other replicas.
@@ -260,17 +262,8 @@ mod tests {
     fn a_heartbeat_is_saved_once_and_survives_a_reload_from_the_store() {
         let live = Live::new(5);
         live.put(node());
-        assert!(
-            !live
-                .beat(101, &ID, 1, report(3, false))
-                .unwrap()
-                .status_changed
-        );
-        assert!(
-            live.beat(102, &ID, 2, report(3, true))
-                .unwrap()
-                .status_changed
-        );
+        assert_eq!(live.beat(101, &ID, 1, report(3, false)), Some(false));
+        assert_eq!(live.beat(102, &ID, 2, report(3, true)), Some(true));
         let unsaved = live.take_unsaved();
         assert_eq!(unsaved.len(), 1);
         assert_eq!(unsaved[0].counter, 2);

@@ -3,7 +3,7 @@
 //! | what | where |
 //! |---|---|
 //! | who calls, once proved | [`callers`], [`counters`], [`passwords`], [`rates`] |
-//! | nodes: registration, heartbeats, orders | [`nodes`], [`live`] |
+//! | nodes: registration, heartbeats, orders | [`nodes`], [`live`], [`held`] |
 //! | regions, the relay map | [`regions`], [`map`], [`view`] |
 //! | devices: registration, netmap, reports, rotation | [`devices`] |
 //! | TURN credentials and relay tickets | [`credentials`] |
@@ -34,6 +34,7 @@ pub(crate) mod counters;
 pub(crate) mod credentials;
 pub(crate) mod devices;
 pub(crate) mod first_start;
+pub(crate) mod held;
 pub(crate) mod hub;
 pub(crate) mod keys;
 pub(crate) mod live;
@@ -70,6 +71,8 @@ pub(crate) struct Service {
     pub(crate) view: ArcSwap<view::View>,
     /// Nodes and their heartbeats.
     pub(crate) live: live::Live,
+    /// Heartbeats that wait for news.
+    pub(crate) held: held::Held,
     /// The relay map.
     pub(crate) map: ArcSwapOption<map::Published>,
     /// Held while a map is made.
@@ -150,6 +153,7 @@ impl Service {
             connections: Arc::default(),
             websockets: AtomicU64::new(0),
             started: Instant::now(),
+            held: held::Held::default(),
             live,
             metrics,
             store,
@@ -176,7 +180,8 @@ impl Service {
             self.metrics.count(SNAPSHOTS, &[]);
             let view = view::View::new(&snapshot).ok_or_else(Refusal::internal)?;
             self.view.store(Arc::new(view));
-            self.live.replace(snapshot.nodes);
+            self.live.replace(snapshot.nodes, changes);
+            self.ring_nodes();
         }
         self.publish().await
     }

@@ -1,10 +1,13 @@
 //! Nodes: registration, heartbeats, orders, what an operator wants of them.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use sterna_control_api::NodeId;
 use sterna_control_api::access::TokenKind;
 use sterna_control_api::audit::Page;
+use sterna_control_api::limits::HEARTBEAT_WAIT_MS_MAX;
 use sterna_control_api::node::{
     Heartbeat, HeartbeatAnswer, NodeRegistered, NodeStatus, NodeView, Orders, PatchNode,
     RegisterNode, Services, SignedOrders,
@@ -100,21 +103,24 @@ impl Service {
         refusal
     }
 
-    /// Takes a heartbeat. No SQL.
-    pub(crate) fn heartbeat(
+    /// Takes a heartbeat, and holds the answer for as long as the node lets it while there is nothing to
+    /// say; how long that was is given back beside the answer. No SQL.
+    pub(crate) async fn heartbeat(
         &self,
         node: &Node,
         report: Heartbeat,
-    ) -> Result<HeartbeatAnswer, Refusal> {
+        wait_ms: u32,
+    ) -> Result<(HeartbeatAnswer, Duration), Refusal> {
         texts::within("load", report.load.into(), 0, 100)?;
+        texts::within("wait_ms", wait_ms.into(), 0, HEARTBEAT_WAIT_MS_MAX.into())?;
         let follows = report.orders;
-        let beaten = self.live.beat(self.now(), &node.id, node.counter, report);
-        let beaten = beaten.ok_or_else(Refusal::gone)?;
-        if beaten.status_changed {
+        let status_changed = self.live.beat(self.now(), &node.id, node.counter, report);
+        if status_changed.ok_or_else(Refusal::gone)? {
             self.statuses.notify_one();
         }
-        let wanted = beaten.orders.max(self.view.load().orders);
-        let orders = if follows < wanted {
+        let wait = Duration::from_millis(wait_ms.into());
+        let held = self.hold(node.id, follows, wait).await;
+        let orders = if self.has_news(&node.id, follows) {
             let record = self.live.node(&node.id).ok_or_else(Refusal::gone)?;
             self.metrics.count(HEARTBEATS, &["orders"]);
             Some(self.orders_of(&record)?)
@@ -122,10 +128,39 @@ impl Service {
             self.metrics.count(HEARTBEATS, &["same"]);
             None
         };
-        Ok(HeartbeatAnswer {
+        let answer = HeartbeatAnswer {
             orders,
             heartbeat_interval_s: self.config.heartbeat.interval_s,
-        })
+        };
+        Ok((answer, held))
+    }
+
+    /// Holds a heartbeat until there is something to say, the time is over or the service ends.
+    async fn hold(&self, node: NodeId, follows: u64, wait: Duration) -> Duration {
+        if wait.is_zero() {
+            return Duration::ZERO;
+        }
+        let begun = Instant::now();
+        let mut place = self.held.take(node, follows);
+        // What has changed, or ended, before the place was taken rings nobody.
+        if !self.has_news(&node, follows) && !self.stopping.load(Ordering::Relaxed) {
+            // In time or not: either way the node is answered.
+            let _ = tokio::time::timeout(wait, place.rung()).await;
+        }
+        begun.elapsed()
+    }
+
+    /// Whether a node that follows this version has to be told something: other orders, or that it is
+    /// forgotten.
+    fn has_news(&self, node: &NodeId, follows: u64) -> bool {
+        let of_all = self.view.load().orders;
+        let own = self.live.orders(node);
+        own.is_none_or(|own| follows < own.max(of_all))
+    }
+
+    /// Answers the heartbeats that are held of nodes for whom there is something.
+    pub(crate) fn ring_nodes(&self) {
+        self.held.ring(|node, follows| self.has_news(node, follows));
     }
 
     /// The orders of a node, signed; once for each version.
@@ -204,6 +239,7 @@ impl Service {
         let record = self.answered(self.store.patch_node(id, patch, &act).await)?;
         info!(name = record.name, state = ?record.desired, by = person.actor, "node changed");
         self.live.put(record);
+        self.ring_nodes();
         self.publish().await?;
         self.node(id)
     }
@@ -214,6 +250,7 @@ impl Service {
         self.answered(self.store.forget_node(id, &act).await)?;
         info!(node = %id, by = person.actor, "node forgotten");
         self.live.remove(id);
+        self.ring_nodes();
         self.publish().await
     }
 }

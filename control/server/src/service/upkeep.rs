@@ -283,6 +283,7 @@ impl Service {
 
     /// Tells devices that this replica goes away.
     pub(crate) fn say_farewell(&self) {
+        self.held.ring(|_, _| true);
         // Not all at once, and not all to the same second.
         let after_ms = 500 + rand::random::<u32>() % 2_000;
         self.hub.end(

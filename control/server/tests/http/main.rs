@@ -40,6 +40,7 @@ macro_rules! cases {
 cases! {
     nodes::a_node_joins_reports_and_is_on_the_map,
     nodes::a_node_that_falls_silent_leaves_the_map_and_comes_back,
+    nodes::a_heartbeat_is_held_until_there_is_something_to_say,
     nodes::an_operator_drains_a_node_and_its_orders_say_so,
     nodes::a_token_of_another_region_or_a_spent_one_lets_nobody_in,
     nodes::keys_rotate_when_every_node_knows_the_next_one,
@@ -91,9 +92,19 @@ fn the_service_behaves_over_postgresql() {
         }
     };
     run(CASES, |name| Place::postgres(&server, name));
-    let both: &[(&str, Case)] = &[(
-        "replicas::devices_on_two_replicas_signal_and_one_replica_goes",
-        |place| Box::pin(replicas::devices_on_two_replicas_signal_and_one_replica_goes(place)),
-    )];
+    let both: &[(&str, Case)] = &[
+        (
+            "replicas::devices_on_two_replicas_signal_and_one_replica_goes",
+            |place| Box::pin(replicas::devices_on_two_replicas_signal_and_one_replica_goes(place)),
+        ),
+        (
+            "replicas::a_node_hears_of_what_another_replica_has_revoked",
+            |place| {
+                Box::pin(replicas::a_node_hears_of_what_another_replica_has_revoked(
+                    place,
+                ))
+            },
+        ),
+    ];
     run(both, |name| Place::postgres(&server, name));
 }

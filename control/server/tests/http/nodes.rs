@@ -1,13 +1,16 @@
 //! Nodes: joining, reporting, orders, the map.
 
-use sterna_control_api::KeySet;
-use sterna_control_api::node::{DesiredState, NodeStatus, PatchNode};
+use std::time::Duration;
+
+use sterna_control_api::limits::HEARTBEAT_WAIT_MS_MAX;
+use sterna_control_api::node::{DesiredState, HeartbeatAnswer, NodeStatus, PatchNode, Revocations};
 use sterna_control_api::problem::Code;
 use sterna_control_api::region::Region;
 use sterna_control_api::rotation::{KeyPurpose, KeyStage, RotateKeys, RotationStep};
+use sterna_control_api::{KeySet, TicketId};
 use sterna_control_client::{Caller, Filter};
 
-use crate::scene::{Place, beat, code, register_node};
+use crate::scene::{POLL, Place, SOON, beat, code, orders_of, register_node};
 
 pub(crate) async fn a_node_joins_reports_and_is_on_the_map(place: Place) {
     let scene = place.start().await;
@@ -62,6 +65,80 @@ pub(crate) async fn a_node_that_falls_silent_leaves_the_map_and_comes_back(place
     let back = scene.map_with(1).await;
     assert!(there.version < gone.version && gone.version < back.version);
     scene.control.stop().await;
+}
+
+pub(crate) async fn a_heartbeat_is_held_until_there_is_something_to_say(place: Place) {
+    let scene = place.start().await;
+    let (node, id, registered) = scene.node(1).await;
+    let (other, other_id, of_other) = scene.node(2).await;
+    let mut known = orders_of(&registered, &id).version;
+    let mut known_by_other = orders_of(&of_other, &other_id).version;
+    let keys = KeySet::new(registered.keys).unwrap();
+    let told = |answer: HeartbeatAnswer, id, known| {
+        let orders = answer.orders.expect("new orders");
+        orders.verify(&keys, &id, known).unwrap()
+    };
+    // What concerns one node is said to that one, what concerns all to all: long before their time.
+    let mut held = scene.held(&node, &id, known).await;
+    let of_other = scene.held(&other, &other_id, known_by_other).await;
+    let patch = PatchNode {
+        state: Some(DesiredState::Cordoned),
+        limits: None,
+    };
+    scene.admin.patch_node(&id, &patch).await.unwrap();
+    let orders = told(soon(held).await.unwrap(), id, known);
+    assert_eq!(orders.state, DesiredState::Cordoned);
+    assert!(!of_other.is_finished(), "it is none of its business");
+    known = orders.version;
+    held = scene.held(&node, &id, known).await;
+    let revoked = Revocations {
+        tickets: vec![TicketId(7)],
+        ..Revocations::default()
+    };
+    scene.admin.revoke(&revoked).await.unwrap();
+    let orders = told(soon(held).await.unwrap(), id, known);
+    assert_eq!(orders.revocations, revoked);
+    known = orders.version;
+    let orders = told(soon(of_other).await.unwrap(), other_id, known_by_other);
+    assert_eq!(orders.revocations, revoked);
+    known_by_other = orders.version;
+    // Who follows older orders is told at once, and a newer heartbeat takes the older one's place.
+    let wait = SOON;
+    let late = node.heartbeat_held(&id, &beat(known - 1, true), wait).await;
+    assert!(late.unwrap().orders.is_some());
+    held = scene.held(&other, &other_id, known_by_other).await;
+    let report = beat(known_by_other, true);
+    let at_once = other.heartbeat(&other_id, &report);
+    assert_eq!(at_once.await.unwrap().orders, None);
+    let wait = Duration::from_millis(100);
+    let newer = other.heartbeat_held(&other_id, &report, wait);
+    assert_eq!(newer.await.unwrap().orders, None, "its time is over");
+    assert_eq!(soon(held).await.unwrap().orders, None);
+    // One who is forgotten hears of it, and too long is too long.
+    held = scene.held(&node, &id, known).await;
+    scene.admin.forget_node(&id).await.unwrap();
+    assert_eq!(code(soon(held).await), Code::Gone);
+    let wait = Duration::from_millis(u64::from(HEARTBEAT_WAIT_MS_MAX) + 1);
+    let refused = other.heartbeat_held(&other_id, &report, wait);
+    assert_eq!(code(refused.await), Code::Malformed);
+    // Nobody who gives up keeps a place.
+    held = scene.held(&other, &other_id, known_by_other).await;
+    held.abort();
+    let deadline = tokio::time::Instant::now() + SOON;
+    while scene.metric("control_heartbeats_held ").await > 0 {
+        assert!(tokio::time::Instant::now() < deadline, "its place is kept");
+        tokio::time::sleep(POLL).await;
+    }
+    // A service that ends keeps nobody waiting.
+    held = scene.held(&other, &other_id, known_by_other).await;
+    scene.control.stop().await;
+    assert_eq!(soon(held).await.unwrap().orders, None);
+}
+
+/// The answer to a heartbeat that is held, long before its time.
+async fn soon<T>(held: tokio::task::JoinHandle<T>) -> T {
+    let answered = tokio::time::timeout(SOON, held).await;
+    answered.expect("an answer").unwrap()
 }
 
 pub(crate) async fn an_operator_drains_a_node_and_its_orders_say_so(place: Place) {

@@ -5,7 +5,7 @@ use sterna_control_api::problem::Code;
 use sterna_control_api::region::{PatchRegion, Region};
 use sterna_control_client::{Caller, ControlClient, Filter};
 
-use crate::scene::{Place, Scene, code};
+use crate::scene::{POLL, Place, SOON, Scene, code};
 
 const PASSWORD: &str = "correct horse battery";
 

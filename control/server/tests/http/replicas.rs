@@ -1,10 +1,12 @@
 //! Two replicas on one database.
 
+use sterna_control_api::TicketId;
 use sterna_control_api::device::NatReport;
+use sterna_control_api::node::Revocations;
 use sterna_control_api::signal::{FromDevice, PunchOrder, ToDevice};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::scene::{Place, SOON, beat, code};
+use crate::scene::{Place, SOON, beat, code, orders_of};
 use crate::sockets::next;
 
 pub(crate) async fn devices_on_two_replicas_signal_and_one_replica_goes(place: Place) {
@@ -84,5 +86,25 @@ pub(crate) async fn devices_on_two_replicas_signal_and_one_replica_goes(place: P
     one.control.stop().await;
     newer.send(&FromDevice::Ping { id: 3 }).await.unwrap();
     next(&mut newer, |message| *message == ToDevice::Pong { id: 3 }).await;
+    two.control.stop().await;
+}
+
+pub(crate) async fn a_node_hears_of_what_another_replica_has_revoked(place: Place) {
+    let one = place.start().await;
+    let two = place.start().await;
+    let (node, id, registered) = one.node(1).await;
+    let known = orders_of(&registered, &id);
+    let held = one.held(&node, &id, known.version).await;
+    let revoked = Revocations {
+        tickets: vec![TicketId(7)],
+        ..Revocations::default()
+    };
+    two.admin.revoke(&revoked).await.unwrap();
+    let answer = timeout(SOON, held).await.expect("it is told").unwrap();
+    let keys = sterna_control_api::KeySet::new(registered.keys).unwrap();
+    let orders = answer.unwrap().orders.expect("orders");
+    let orders = orders.verify(&keys, &id, known.version).unwrap();
+    assert_eq!(orders.revocations, revoked);
+    one.control.stop().await;
     two.control.stop().await;
 }

@@ -7,8 +7,10 @@ use sterna_control::{Config, Control};
 use sterna_control_api::access::{NewEnrolmentKey, NewJoinToken};
 use sterna_control_api::device::{DeviceRegistered, NatReport, RegisterDevice};
 use sterna_control_api::key::SigningKey;
+use sterna_control_api::limits::HEARTBEAT_WAIT_MS_MAX;
 use sterna_control_api::node::{
-    Capacity, Heartbeat, NodeRegistered, RegisterNode, ReportedState, Services,
+    Capacity, Heartbeat, HeartbeatAnswer, NodeRegistered, Orders, RegisterNode, ReportedState,
+    Services,
 };
 use sterna_control_api::problem::Code;
 use sterna_control_api::{
@@ -17,6 +19,7 @@ use sterna_control_api::{
 };
 use sterna_control_client::{CallError, Caller, ControlClient, Options};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 use crate::postgres::Postgres;
 
@@ -124,6 +127,27 @@ impl Scene {
         (client, id, registered)
     }
 
+    /// A heartbeat that the service holds: it is on its way, and in its place.
+    pub(crate) async fn held(
+        &self,
+        node: &ControlClient,
+        id: &NodeId,
+        follows: u64,
+    ) -> JoinHandle<Result<HeartbeatAnswer, CallError>> {
+        let before = self.metric("control_heartbeats_held ").await;
+        let (node, id) = (node.clone(), *id);
+        let beating = tokio::spawn(async move {
+            let wait = Duration::from_millis(HEARTBEAT_WAIT_MS_MAX.into());
+            node.heartbeat_held(&id, &beat(follows, true), wait).await
+        });
+        let deadline = tokio::time::Instant::now() + SOON;
+        while self.metric("control_heartbeats_held ").await <= before {
+            assert!(tokio::time::Instant::now() < deadline, "it is not held");
+            tokio::time::sleep(POLL).await;
+        }
+        beating
+    }
+
     /// A node that has not joined.
     pub(crate) fn stranger(&self, number: u8) -> (ControlClient, NodeId) {
         let key = SigningKey::from_seed(&[number; 32]);
@@ -212,6 +236,12 @@ pub(crate) fn read_map(signed: &SignedRelayMap, keys: &KeySet) -> RelayMap {
         .as_secs();
     let fleet = "sterna".parse().unwrap();
     signed.verify(keys, &fleet, now, 0).unwrap()
+}
+
+/// The orders of a registration.
+pub(crate) fn orders_of(registered: &NodeRegistered, id: &NodeId) -> Orders {
+    let keys = KeySet::new(registered.keys.clone()).unwrap();
+    registered.orders.verify(&keys, id, 0).unwrap()
 }
 
 pub(crate) fn register_node(identity: NodeId, number: u8, region: &str) -> RegisterNode {

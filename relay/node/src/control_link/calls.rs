@@ -1,6 +1,7 @@
 //! The calls themselves: the node's key signs them, its configuration says where they go.
 
 use std::fs;
+use std::time::Duration;
 
 use sterna_control_api::NodeId;
 use sterna_control_api::node::{Heartbeat, HeartbeatAnswer, NodeRegistered, RegisterNode};
@@ -56,8 +57,10 @@ impl Service {
     pub(super) async fn heartbeat(
         &self,
         heartbeat: &Heartbeat,
+        wait: Duration,
     ) -> Result<HeartbeatAnswer, Refusal> {
-        let answer = self.client.heartbeat(&self.node, heartbeat).await;
+        let answer = self.client.heartbeat_held(&self.node, heartbeat, wait);
+        let answer = answer.await;
         answer.map_err(Refusal::from)
     }
 }

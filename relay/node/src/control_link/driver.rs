@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::random;
 use sterna_control_api::node::{HeartbeatAnswer, NodeRegistered};
@@ -13,7 +13,7 @@ use tracing::warn;
 use super::board::{Board, Call, CallResult, LinkState};
 use super::cache::Cache;
 use super::calls::{self, Service};
-use super::limits::CALL_MAX;
+use super::limits::{ANSWER_MAX, CALL_MAX};
 use super::machine::{Action, Machine, Refusal};
 use super::probe::probe;
 use super::{Host, Standing};
@@ -151,16 +151,21 @@ impl Driver {
                 };
                 self.call = Some(Box::pin(async move {
                     let asked = async { service.register(&request, token?.as_ref()).await };
-                    Called::Registered(in_time(asked).await)
+                    Called::Registered(in_time(CALL_MAX, asked).await)
                 }));
             }
-            Action::Heartbeat { orders, reachable } => {
+            Action::Heartbeat {
+                orders,
+                reachable,
+                wait,
+            } => {
                 let host = Arc::clone(&self.host);
                 self.call = Some(Box::pin(async move {
                     let mut heartbeat = host.report().await;
                     heartbeat.orders = orders;
                     heartbeat.reachable = reachable;
-                    Called::Beaten(in_time(service.heartbeat(&heartbeat)).await)
+                    let asked = service.heartbeat(&heartbeat, wait);
+                    Called::Beaten(in_time(CALL_MAX.max(wait + ANSWER_MAX), asked).await)
                 }));
             }
         }
@@ -207,8 +212,11 @@ async fn under_way<T>(future: &mut Under<T>) -> T {
     }
 }
 
-async fn in_time<T>(asked: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
-    timeout(CALL_MAX, asked).await.unwrap_or_else(|_| {
+async fn in_time<T>(
+    most: Duration,
+    asked: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    timeout(most, asked).await.unwrap_or_else(|_| {
         Err(Refusal::Unreachable(
             "the control service does not answer".to_owned(),
         ))

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sterna_control_api::limits::HEARTBEAT_WAIT_MS_MAX;
+
 /// The shortest interval between heartbeats that a service may ask for.
 pub(super) const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
@@ -23,8 +25,18 @@ pub(super) const RETRY_MAX: Duration = Duration::from_secs(60);
 /// The same in intervals: a node that reports often is also missed soon.
 pub(super) const RETRY_INTERVALS_MAX: u32 = 6;
 
+/// The longest time for which the answer to a heartbeat is held.
+pub(super) const WAIT_MAX: Duration = Duration::from_millis(HEARTBEAT_WAIT_MS_MAX as u64);
+
+/// Between two heartbeats that say that new orders are followed, where one order follows the other.
+pub(super) const NEWS_APART: Duration = Duration::from_millis(500);
+
 /// How long a call may take.
 pub(super) const CALL_MAX: Duration = Duration::from_secs(10);
+
+/// How long the answer to a heartbeat may take behind the time for which it is held; a call never has
+/// less than [`CALL_MAX`] in all. Shorter, for a connection that has died is noticed by nothing else.
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// How often a node that is reached makes sure that it still is.
 pub(super) const PROBE_EVERY: Duration = Duration::from_secs(60);

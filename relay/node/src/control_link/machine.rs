@@ -7,6 +7,9 @@
 //!      '-------- told that the node is unknown ------------------------'
 //! ```
 //!
+//! The service holds the answer to a heartbeat for the time until the next one, or until it has new
+//! orders: so they arrive at once, and nobody calls more often for it.
+//!
 //! Whatever fails is tried again after a time that is drawn from zero to a bound which doubles (full
 //! jitter), so that a fleet whose service comes back does not come back as one.
 
@@ -22,8 +25,8 @@ use sterna_control_api::problem::Code;
 use tracing::{debug, info, warn};
 
 use super::limits::{
-    INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN, INTERVALS_MISSED_MAX, PROBE_AGAIN, PROBE_EVERY,
-    PROBE_RETRY, RETRY_FIRST, RETRY_INTERVALS_MAX, RETRY_MAX,
+    INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN, INTERVALS_MISSED_MAX, NEWS_APART, PROBE_AGAIN,
+    PROBE_EVERY, PROBE_RETRY, RETRY_FIRST, RETRY_INTERVALS_MAX, RETRY_MAX, WAIT_MAX,
 };
 use super::standing::Standing;
 
@@ -35,8 +38,12 @@ pub(super) enum Action {
         request: Box<RegisterNode>,
         show_token: bool,
     },
-    /// Reports.
-    Heartbeat { orders: u64, reachable: bool },
+    /// Reports; the answer may be held for so long.
+    Heartbeat {
+        orders: u64,
+        reachable: bool,
+        wait: Duration,
+    },
     /// Finds out whether the node is reached through its public address.
     Probe,
 }
@@ -89,8 +96,8 @@ impl Refusal {
 enum Step {
     /// Nothing until then.
     Wait(Instant),
-    /// A call.
-    Asking,
+    /// A call, whose answer may be held until then.
+    Asking { until: Instant, held: bool },
     /// There is no service.
     Off,
 }
@@ -126,6 +133,8 @@ pub(super) struct Machine {
     /// There is something to tell that does not wait for an interval.
     urgent: bool,
     interval: Duration,
+    /// When new orders were confirmed last, or are to be.
+    news: Option<Instant>,
     standing: Option<Arc<Standing>>,
     /// When the service has answered last.
     heard: Option<Instant>,
@@ -154,6 +163,7 @@ impl Machine {
             failures: 0,
             urgent: false,
             interval: INTERVAL_DEFAULT,
+            news: None,
             standing,
             heard: None,
             trouble: None,
@@ -197,6 +207,8 @@ impl Machine {
         match self.step {
             // While the service is away, the next attempt tells it.
             Step::Wait(at) if self.failures == 0 => self.step = Step::Wait(at.min(now)),
+            // A heartbeat whose answer is held is given up for one that says more.
+            Step::Asking { held: true, .. } => self.step = Step::Wait(now),
             _ => self.urgent = true,
         }
     }
@@ -205,7 +217,7 @@ impl Machine {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let call = match self.step {
             Step::Wait(at) => Some(at),
-            Step::Asking | Step::Off => None,
+            Step::Asking { .. } | Step::Off => None,
         };
         call.into_iter().chain(self.probe_due()).min()
     }
@@ -220,14 +232,23 @@ impl Machine {
             Step::Wait(at) if at <= now => {}
             _ => return None,
         }
-        self.step = Step::Asking;
         self.urgent = false;
         if self.registered {
+            let wait = self.wait();
+            self.step = Step::Asking {
+                until: now + wait,
+                held: !wait.is_zero(),
+            };
             return Some(Action::Heartbeat {
                 orders: self.orders_version(),
                 reachable: self.probes.reachable,
+                wait,
             });
         }
+        self.step = Step::Asking {
+            until: now,
+            held: false,
+        };
         self.asked = Some(self.described.clone());
         Some(Action::Register {
             request: Box::new(self.described.clone()),
@@ -300,16 +321,35 @@ impl Machine {
         self.set_interval(answer.heartbeat_interval_s);
         let news = answer.orders.and_then(|signed| self.hear(now, signed));
         if self.failures == 0 {
-            let soon = std::mem::take(&mut self.urgent) || !self.registered || news.is_some();
-            let pause = if soon {
-                Duration::ZERO
-            } else {
-                self.rng
-                    .random_range(self.interval * 9 / 10..=self.interval)
+            let soon = std::mem::take(&mut self.urgent) || !self.registered;
+            let at = match self.step {
+                Step::Off => return news,
+                _ if soon => now,
+                _ if news.is_some() => self.after_news(now),
+                // A service that does not hold answers hears no more of the node than one that does.
+                Step::Asking { until, .. } | Step::Wait(until) => until.max(now),
             };
-            self.step = Step::Wait(now + pause);
+            self.step = Step::Wait(at);
         }
         news
+    }
+
+    /// When the service hears that its new orders are followed: at once, unless they come one after
+    /// the other.
+    fn after_news(&mut self, now: Instant) -> Instant {
+        let at = self.news.map_or(now, |last| now.max(last + NEWS_APART));
+        self.news = Some(at);
+        at
+    }
+
+    /// How long the answer to a heartbeat may be held: for the time until the next one. Not while
+    /// something is amiss, for whoever has heard nothing for a while wants to hear something.
+    fn wait(&mut self) -> Duration {
+        if self.failures > 0 {
+            return Duration::ZERO;
+        }
+        let interval = self.interval.min(WAIT_MAX);
+        self.rng.random_range(interval * 9 / 10..=interval)
     }
 
     /// The end of a probe.

@@ -21,6 +21,10 @@ struct World {
     /// Whether a join token is asked of nodes that are not known.
     token_counts: bool,
     probe: bool,
+    /// Whether it holds heartbeats while there is nothing new.
+    holds: bool,
+    /// A heartbeat that it holds: until when, and what the node follows.
+    held: Option<(Instant, u64)>,
     taken: Vec<Arc<Standing>>,
     calls: Vec<Said>,
 }
@@ -68,6 +72,8 @@ impl World {
             refuses: None,
             token_counts: true,
             probe: true,
+            holds: false,
+            held: None,
             taken: Vec::new(),
             calls: Vec::new(),
         }
@@ -80,18 +86,39 @@ impl World {
             while let Some(action) = self.machine.poll_action(self.now) {
                 self.act(&action);
             }
-            match self.machine.poll_timeout() {
+            let held = self.held.map(|(until, _)| until);
+            match self.machine.poll_timeout().into_iter().chain(held).min() {
                 Some(due) if due <= end => self.now = self.now.max(due),
                 _ => break,
             }
+            if held.is_some_and(|until| until <= self.now) {
+                self.release();
+            }
         }
         self.now = end;
+    }
+
+    /// Answers the heartbeat that is held.
+    fn release(&mut self) {
+        if let Some((_, follows)) = self.held.take() {
+            let answer = Ok(self.service.beaten(follows));
+            self.now += LATENCY;
+            let news = self.machine.on_heartbeat(self.now, answer);
+            self.taken.extend(news);
+        }
+    }
+
+    /// Orders something else; a heartbeat that is held is answered with it.
+    fn order(&mut self, change: impl FnOnce(&mut sterna_control_api::node::Orders)) {
+        self.service.change(change);
+        self.release();
     }
 
     fn act(&mut self, action: &Action) {
         match action {
             Action::Probe => self.machine.on_probed(self.now, self.probe),
             Action::Register { show_token, .. } => {
+                self.held = None;
                 self.say(What::Register { token: *show_token });
                 let answer = match &self.refuses {
                     Some(refusal) => Err(refusal.clone()),
@@ -105,9 +132,20 @@ impl World {
                 let news = self.machine.on_registered(self.now, answer);
                 self.taken.extend(news);
             }
-            Action::Heartbeat { orders, reachable } => {
+            Action::Heartbeat {
+                orders,
+                reachable,
+                wait,
+            } => {
                 let (orders, reachable) = (*orders, *reachable);
                 self.say(What::Heartbeat { orders, reachable });
+                self.held = None;
+                let is_new = orders < self.service.orders.version;
+                if self.holds && self.knows && self.refuses.is_none() && !is_new && !wait.is_zero()
+                {
+                    self.held = Some((self.now + *wait, orders));
+                    return;
+                }
                 let answer = match &self.refuses {
                     Some(refusal) => Err(refusal.clone()),
                     None if self.knows => Ok(self.service.beaten(orders)),
@@ -292,6 +330,76 @@ fn new_orders_are_taken_once_and_confirmed_at_once() {
         })
         .collect();
     assert!(orders.starts_with(&[1, 2]), "{orders:?}");
+}
+
+#[test]
+fn orders_arrive_at_once_where_heartbeats_are_held_and_nobody_calls_more_often() {
+    let mut world = World::new(None);
+    world.holds = true;
+    world.pass(10 * SECOND);
+    world.said();
+    world.order(|orders| orders.state = DesiredState::Cordoned);
+    assert_eq!(world.versions(), [1, 2]);
+    world.pass(LATENCY);
+    let confirmed = What::Heartbeat {
+        orders: 2,
+        reachable: true,
+    };
+    assert_eq!(world.said(), [confirmed]);
+    world.pass(MINUTE);
+    let beats = world.said();
+    assert!((11..=14).contains(&beats.len()), "{}", beats.len());
+    assert!(world.present());
+}
+
+#[test]
+fn orders_that_follow_each_other_are_all_taken_in_half_a_second_and_few_calls() {
+    let mut world = World::new(None);
+    world.holds = true;
+    world.pass(10 * SECOND);
+    world.said();
+    for step in 0..100 {
+        world.order(|orders| orders.limits.allocations_max = step + 1);
+        world.pass(SECOND / 10);
+    }
+    let calls = world.said().len();
+    assert!(calls <= 22, "{calls} calls in ten seconds");
+    world.pass(SECOND / 2);
+    let newest = world.taken.last().unwrap().orders();
+    assert_eq!(newest.limits.allocations_max, 100);
+}
+
+#[test]
+fn a_heartbeat_that_is_held_is_given_up_for_one_that_says_more() {
+    let mut world = World::new(None);
+    world.holds = true;
+    world.service.interval_s = 300;
+    world.pass(10 * SECOND);
+    world.said();
+    world.machine.tell(world.now);
+    world.pass(LATENCY);
+    assert_eq!(world.said().len(), 1);
+    assert!(world.held.is_some());
+    // However long the interval is: proxies cut what is silent for a minute.
+    world.pass(10 * MINUTE);
+    let calls = world.said().len();
+    assert!((12..=14).contains(&calls), "{calls} in ten minutes");
+}
+
+#[test]
+fn a_service_that_is_back_answers_the_first_heartbeat_at_once() {
+    let mut world = World::new(None);
+    world.holds = true;
+    world.pass(10 * SECOND);
+    world.refuses = Some(away());
+    world.release();
+    world.pass(MINUTE);
+    assert!(world.machine.trouble().is_some());
+    world.refuses = None;
+    while world.machine.trouble().is_some() {
+        assert!(world.held.is_none(), "it is not held");
+        world.pass(LATENCY);
+    }
 }
 
 #[test]
