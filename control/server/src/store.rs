@@ -345,6 +345,11 @@ pub trait Store: Send + Sync + 'static {
     /// Audit entries, newest first. `after` is the number of an entry.
     async fn audit(&self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditEntry>>;
 
+    /// Deletes the oldest entries of the audit log, as far as they are older than `before`; looks at
+    /// `entries_max` of them, so that nobody waits for long. The answer is how many it has deleted: with
+    /// all of them gone there may be more.
+    async fn prune_audit(&self, before: u64, entries_max: u32) -> Result<u64>;
+
     // ---- the feed
 
     /// Tells all replicas, this one too, of something that is not in SQL. At most

@@ -183,6 +183,12 @@ pub const KEYS: &[Key] = &[
         "Connections to the database at a time.",
     ),
     key(
+        "database.audit_days",
+        "days",
+        Kind::Number(0, 36_500),
+        "How long entries of the audit log are kept: what is older is deleted, a thousand entries at a time. 0 keeps all.",
+    ),
+    key(
         "heartbeat.interval_s",
         "seconds",
         Kind::Number(1, 300),

@@ -75,6 +75,8 @@ pub struct Database {
     pub key_file: Option<PathBuf>,
     /// Connections to it.
     pub connections_max: u32,
+    /// Days for which entries of the audit log are kept; 0: for ever.
+    pub audit_days: u32,
 }
 
 /// `[heartbeat]`
@@ -188,6 +190,7 @@ impl Default for Database {
             url: String::new(),
             key_file: None,
             connections_max: 16,
+            audit_days: 400,
         }
     }
 }

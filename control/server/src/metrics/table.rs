@@ -69,6 +69,7 @@ metrics! {
     ORDERS_VERSION = Gauge "control_orders_version" Count [] "The version of the orders that nodes should follow.";
     KEYS = Gauge "control_keys" Count ["purpose", "stage"] "Keys by purpose and stage.";
     STORE_ERRORS = Counter "control_store_errors_total" Count ["kind"] "Failures of the database: away (unavailable), or a row that is not as it was written (corrupt).";
+    AUDIT_PRUNED = Counter "control_audit_pruned_total" Count [] "Entries of the audit log that were deleted because they were older than database.audit_days.";
     FEED_LAG = Counter "control_feed_lagged_total" Count [] "Times that this replica fell behind the changes that others announce, and read everything again.";
     SNAPSHOTS = Counter "control_snapshots_total" Count [] "Times that this replica read regions, nodes, keys and revocations again after a change.";
 }

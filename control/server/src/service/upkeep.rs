@@ -1,6 +1,7 @@
 //! What goes on beside requests: heartbeats to the store, the feed, the map, presence, pruning.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sterna_control_api::signal::ToDevice;
@@ -11,7 +12,7 @@ use tracing::{debug, warn};
 use super::Service;
 use super::hub::End;
 use super::presence::{self, Message};
-use crate::metrics::FEED_LAG;
+use crate::metrics::{AUDIT_PRUNED, FEED_LAG};
 use crate::store::{Announcement, Feed, Subscription, Topic};
 
 /// How often heartbeats, reports and uses of tokens are written.
@@ -29,6 +30,13 @@ const READ_PAUSE: Duration = Duration::from_millis(100);
 const NETMAP_PAUSE: Duration = Duration::from_secs(1);
 /// How long the service waits before it asks a database again that is away.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Entries of the audit log that are deleted at once.
+const AUDIT_BATCH: u32 = 1_000;
+/// Batches of one minute.
+const AUDIT_BATCHES_MAX: u32 = 100;
+/// Between two of them, for others who write.
+const AUDIT_PAUSE: Duration = Duration::from_millis(50);
+const DAY_S: u64 = 86_400;
 /// How often rates of callers who are quiet are forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(10);
 
@@ -262,7 +270,7 @@ impl Service {
         let mut stop = self.stop.subscribe();
         let mut tick = interval(FORGOTTEN);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut pruned = Instant::now();
+        let mut pruned: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
@@ -271,17 +279,39 @@ impl Service {
             self.rates.forget_the_quiet();
             self.presence.tidy();
             self.metrics.upkeep();
-            if pruned.elapsed() >= PRUNED {
-                pruned = Instant::now();
+            if pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNED) {
+                pruned = Some(Instant::now());
                 match self.answered(self.store.prune(self.now()).await) {
                     Ok(pruned) => debug!(?pruned, "pruned"),
                     Err(refusal) => debug!(why = %refusal.detail, "not pruned"),
                 }
+                self.prune_audit().await;
             }
         }
     }
 
-    /// Tells devices that this replica goes away.
+    /// Deletes entries of the audit log that are older than the configuration keeps them: a few at a
+    /// time, since SQLite has one writer, and what is left in the next minute.
+    async fn prune_audit(&self) {
+        let days = u64::from(self.config.database.audit_days);
+        if days == 0 {
+            return;
+        }
+        let before = self.now().saturating_sub(days * DAY_S);
+        for _ in 0..AUDIT_BATCHES_MAX {
+            let pruned = self.store.prune_audit(before, AUDIT_BATCH).await;
+            let Ok(pruned) = self.answered(pruned) else {
+                return;
+            };
+            self.metrics.counter(AUDIT_PRUNED, &[]).increment(pruned);
+            if pruned < u64::from(AUDIT_BATCH) || self.stopping.load(Ordering::Relaxed) {
+                return;
+            }
+            tokio::time::sleep(AUDIT_PAUSE).await;
+        }
+    }
+
+    /// Tells devices that this replica goes away, and answers the heartbeats that are held.
     pub(crate) fn say_farewell(&self) {
         self.held.ring(|_, _| true);
         // Not all at once, and not all to the same second.

@@ -289,6 +289,13 @@ impl Store for SqlStore {
         audit::page(&mut self.db.ask().await?, filter, page).await
     }
 
+    async fn prune_audit(&self, before: u64, entries_max: u32) -> Result<u64> {
+        let mut change = self.change().await?;
+        let pruned = audit::prune(&mut change, before, entries_max).await?;
+        change.commit().await?;
+        Ok(pruned)
+    }
+
     async fn announce(&self, topic: &Topic, payload: &str) -> Result<()> {
         self.tell(*topic, payload).await
     }

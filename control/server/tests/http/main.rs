@@ -51,6 +51,7 @@ cases! {
     people::people_log_in_change_their_password_and_keep_an_administrator,
     people::a_role_that_is_too_low_changes_nothing_and_is_written_down,
     people::every_change_is_in_the_audit_log_with_before_and_after,
+    people::the_audit_log_forgets_what_is_older_than_it_should_keep,
     refusals::a_signature_is_refused_that_is_stale_replayed_of_another_key_or_over_another_body,
     refusals::what_is_another_tenants_is_not_there,
     refusals::a_body_that_is_too_large_or_wrong_is_refused_with_its_field,

@@ -1,5 +1,7 @@
 //! People: login, roles, the audit log.
 
+use sterna_control::domain::{Act, AuditRecord};
+use sterna_control::store;
 use sterna_control_api::access::{Login, NewApiToken, NewUser, PatchUser, Role};
 use sterna_control_api::problem::Code;
 use sterna_control_api::region::{PatchRegion, Region};
@@ -197,4 +199,53 @@ pub(crate) async fn every_change_is_in_the_audit_log_with_before_and_after(place
         .unwrap();
     assert!(csv.lines().count() > log.len() / 2 && csv.contains("region.patch"));
     scene.control.stop().await;
+}
+
+pub(crate) async fn the_audit_log_forgets_what_is_older_than_it_should_keep(place: Place) {
+    const DAY_S: u64 = 86_400;
+    place.start().await.control.stop().await;
+    let mut config = place.config();
+    config.database.audit_days = 30;
+    let store = store::open(&config.store()).await.unwrap();
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs();
+    for days in [32, 31, 29, 1] {
+        let entry = AuditRecord {
+            act: Act::new("user:olga", now - days * DAY_S),
+            action: "auth.login",
+            subject: format!("days:{days}"),
+            before: None,
+            after: None,
+        };
+        store.record_audit(&entry).await.unwrap();
+    }
+    store.close().await;
+    drop(store);
+    // Days are for ever where there are none.
+    config.database.audit_days = 0;
+    let scene = place.start_with(config.clone()).await;
+    assert_eq!(of_olga(&scene).await.len(), 4);
+    scene.control.stop().await;
+    config.database.audit_days = 30;
+    let scene = place.start_with(config).await;
+    let deadline = tokio::time::Instant::now() + SOON;
+    while of_olga(&scene).await.len() > 2 {
+        assert!(tokio::time::Instant::now() < deadline, "nothing is deleted");
+        tokio::time::sleep(POLL).await;
+    }
+    assert_eq!(of_olga(&scene).await, ["days:1", "days:29"]);
+    assert_eq!(scene.metric("control_audit_pruned_total ").await, 2);
+    scene.control.stop().await;
+}
+
+/// What the log has of one person, newest first.
+async fn of_olga(scene: &Scene) -> Vec<String> {
+    let filter = Filter {
+        actor: Some("user:olga".to_owned()),
+        ..Filter::default()
+    };
+    let page = scene.admin.audit(&filter).await.unwrap();
+    page.items.into_iter().map(|entry| entry.subject).collect()
 }

@@ -266,3 +266,34 @@ pub(crate) async fn content_keeps_its_version_until_it_changes(fixture: Fixture)
     assert_eq!(versions, [1, 1, 2, 3]);
     assert_eq!(store.version_of("else", &[1; 32]).await.unwrap(), 1);
 }
+
+pub(crate) async fn audit_entries_leave_when_they_are_too_old_and_never_before(fixture: Fixture) {
+    let store = fixture.open().await;
+    // The clock was set forward and back again in between.
+    let times = [NOW, NOW + 1, NOW + 500, NOW + 2, NOW + 3, NOW + 10];
+    for at in times {
+        let entry = AuditRecord {
+            act: Act::new("user:olga", at),
+            action: "auth.login",
+            subject: format!("at:{}", at - NOW),
+            before: None,
+            after: None,
+        };
+        store.record_audit(&entry).await.unwrap();
+    }
+    let left = async || {
+        let filter = AuditFilter::default();
+        let every = PageRequest::default();
+        let page = store.audit(&filter, &every).await.unwrap();
+        let mut left: Vec<_> = page.items.iter().map(|entry| entry.at - NOW).collect();
+        left.sort_unstable();
+        left
+    };
+    assert_eq!(store.prune_audit(NOW, 100).await.unwrap(), 0);
+    assert_eq!(left().await, [0, 1, 2, 3, 10, 500]);
+    assert_eq!(store.prune_audit(NOW + 10, 2).await.unwrap(), 2, "a batch");
+    assert_eq!(store.prune_audit(NOW + 10, 2).await.unwrap(), 1);
+    assert_eq!(left().await, [3, 10, 500]);
+    assert_eq!(store.prune_audit(NOW + 10, 100).await.unwrap(), 1);
+    assert_eq!(left().await, [10, 500], "what is younger stays");
+}

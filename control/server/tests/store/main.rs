@@ -200,6 +200,7 @@ const CASES: &[Case] = &cases![
     changes::a_change_and_its_audit_entry_are_one_transaction,
     changes::what_was_acknowledged_is_there_though_nothing_was_closed,
     changes::the_audit_log_tells_who_did_what_newest_first,
+    changes::audit_entries_leave_when_they_are_too_old_and_never_before,
     changes::a_nonce_is_taken_once_and_remembered_across_a_restart,
     changes::a_revocation_stays_for_the_longest_of_its_times,
     changes::content_keeps_its_version_until_it_changes,

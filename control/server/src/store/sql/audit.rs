@@ -69,6 +69,15 @@ pub(super) async fn page(
     Ok(page.page(entries, |entry| entry.id.to_string()))
 }
 
+/// Deletes what is too old among the oldest entries. Numbers grow with time, but for a clock that was
+/// set: so an entry is judged by its own time, and none but the oldest are looked at.
+pub(super) async fn prune(change: &mut Change, before: u64, entries_max: u32) -> Result<u64> {
+    let sql = "DELETE FROM audit WHERE id IN (SELECT id FROM \
+        (SELECT id, at FROM audit ORDER BY id LIMIT $1) AS oldest WHERE at < $2)";
+    let values = values![u64::from(entries_max), before];
+    Ok(change.execute(sql, values).await?)
+}
+
 fn read(row: &Row) -> Result<AuditEntry> {
     Ok(AuditEntry {
         id: row.number("id")?,
