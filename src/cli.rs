@@ -181,6 +181,29 @@ pub(crate) enum ControlCommand {
         #[arg(long)]
         check: bool,
     },
+    /// Copies the embedded database into a new file, while the service runs or not.
+    #[command(
+        after_help = "The secrets in the database are encrypted with database.key_file, which is not in the copy and without \
+                      which the copy is worth nothing: keep that file too, somewhere else.\n\n\
+                      To restore: stop the service; put the copy in the place of control.db in control.data_dir and remove \
+                      control.db-wal and control.db-shm; put control.key beside it, readable by the service's user only; \
+                      start the service. Nodes and devices go on by themselves. What was revoked or taken back after the \
+                      backup has to be so again.\n\n\
+                      With PostgreSQL take the backup with pg_dump, restore it with pg_restore, and then, before the \
+                      service starts, set its numbers ahead of those that nodes and devices have seen: \
+                      UPDATE versions SET version = version + 1000000 WHERE name NOT LIKE 'place %'\n\n\
+                      Example:\n  sterna control backup /backup/control.db --config /etc/sterna/control.toml"
+    )]
+    Backup {
+        /// The file to make.
+        file: PathBuf,
+        /// Where the configuration comes from.
+        #[command(flatten)]
+        source: ConfigArgs,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Where the configuration comes from.

@@ -1,5 +1,7 @@
 //! `sterna control`: the control service, in the foreground, until a signal ends it.
 
+use std::path::Path;
+
 use serde_json::json;
 use sterna_control::config::{self, Config, LogFormat, LogLevel};
 use sterna_control::{ConfigError, Control, store};
@@ -24,6 +26,7 @@ pub(crate) fn run(args: &ControlArgs) -> Result<(), Failure> {
         }
         Some(ControlCommand::Explain { key }) => explain(key.as_deref()),
         Some(ControlCommand::Migrate { source, check }) => migrate(source, *check),
+        Some(ControlCommand::Backup { file, source, json }) => backup(file, source, *json),
     }
 }
 
@@ -135,6 +138,30 @@ fn migrate(source: &ConfigArgs, check: bool) -> Result<(), Failure> {
         say("applied\n");
         Ok(())
     })
+}
+
+/// Copies the embedded database, and says what else has to be kept.
+fn backup(file: &Path, source: &ConfigArgs, as_json: bool) -> Result<(), Failure> {
+    let config = load(source)?;
+    let taken = runtime()?.block_on(store::backup(&config.store(), file));
+    let taken = taken.map_err(|error| Failure::Failed(error.to_string()))?;
+    if as_json {
+        return print_json(&json!({
+            "file": file,
+            "bytes": taken.bytes,
+            "database": taken.database,
+            "key_file": taken.key_file,
+        }));
+    }
+    say(&format!(
+        "{}: {} bytes, as {} was just now\n\nThe secrets in it are encrypted with {}, which is not in it: keep a copy of that \
+         file too, somewhere else. `sterna control backup --help` says how to restore.\n",
+        file.display(),
+        taken.bytes,
+        taken.database.display(),
+        taken.key_file.display(),
+    ));
+    Ok(())
 }
 
 fn log_of(config: &Config) -> node_config::Log {

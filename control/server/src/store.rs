@@ -35,7 +35,9 @@ use sterna_control_api::{DeviceId, DeviceIdentity, NodeId, TenantId};
 pub use error::{Conflict, OpenError, StoreError, Thing};
 pub use feed::{Announcement, Feed, MESSAGE_BYTES_MAX, Subscription, Topic};
 pub use page::{PAGE_DEFAULT, PAGE_MAX, PageRequest};
-pub use sql::{PendingMigration, StoreConfig, open, pending_migrations};
+pub use sql::{
+    Backup, BackupError, PendingMigration, StoreConfig, backup, open, pending_migrations,
+};
 
 use crate::domain::rotation::Rotation;
 use crate::domain::{

@@ -10,6 +10,7 @@
 
 mod access;
 mod audit;
+mod backup;
 mod db;
 mod devices;
 mod keys;
@@ -35,6 +36,7 @@ use sterna_control_api::region::{PatchRegion, Region};
 use sterna_control_api::rotation::KeyPurpose;
 use sterna_control_api::{DeviceId, DeviceIdentity, NodeId};
 
+pub use backup::{Backup, BackupError, backup};
 pub use open::{PendingMigration, StoreConfig, open, pending_migrations};
 
 use super::feed::Teller;

@@ -210,6 +210,7 @@ const CASES: &[Case] = &cases![
     opening::migrations_are_pending_before_and_not_after_the_first_start,
     opening::a_database_of_a_newer_version_is_refused,
     opening::a_missing_or_wrong_key_file_is_said,
+    opening::a_backup_is_taken_of_a_store_in_use_and_opens_with_its_key,
 ];
 
 /// What holds between instances on one PostgreSQL.

@@ -60,7 +60,7 @@ impl StoreConfig {
         }
     }
 
-    fn at(&self) -> Result<At, OpenError> {
+    pub(super) fn at(&self) -> Result<At, OpenError> {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             if path.is_empty() || path.starts_with(':') {
@@ -83,7 +83,7 @@ impl StoreConfig {
 }
 
 /// A database, by its URL.
-enum At {
+pub(super) enum At {
     Sqlite(PathBuf),
     Postgres(Box<PgConnectOptions>),
 }
