@@ -8,8 +8,8 @@ use sterna_control_api::{DeviceId, DeviceKey, Fleet, GroupId, RelayKey, TenantId
 
 use crate::client::ClientCommand;
 use crate::fleet::{
-    ApiArgs, AuditArgs, DevicesCommand, EnrolArgs, JoinArgs, KeysCommand, LoginArgs, NodesCommand,
-    RegionsCommand, RevokeArgs, TokensArgs,
+    ApiArgs, AuditArgs, DevicesCommand, EnrolArgs, JoinArgs, KeysCommand, LoginArgs, LogoutArgs,
+    NodesCommand, RegionsCommand, RevocationArgs, RevokeArgs, TokensArgs, UsersCommand,
 };
 
 /// STUN and TURN relay node, for when peers cannot reach each other.
@@ -108,6 +108,21 @@ pub(crate) enum Command {
                       sterna login alice --save session.token\n  sterna nodes list --token-file session.token"
     )]
     Login(LoginArgs),
+    /// Ends the session that a login began.
+    #[command(after_help = "Example:\n  sterna logout --token-file session.token")]
+    Logout(LogoutArgs),
+    /// Shows, adds and removes the people who may log in, and gives them roles and passwords.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  sterna users add olga --role operator\n  sterna users list"
+    )]
+    Users(UsersCommand),
+    /// Revokes tickets, devices and tenants: nodes end what runs by them, within a second.
+    #[command(
+        after_help = "What lets in is taken back with `sterna token revoke`.\n\nExample:\n  \
+                      sterna revoke --device laptop\n  sterna revoke --ticket 5f3a --ticket 5f3b"
+    )]
+    Revoke(RevocationArgs),
     /// Measures a STUN or TURN server: ours, or any other.
     #[command(
         subcommand,

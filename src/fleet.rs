@@ -6,8 +6,10 @@ mod keys;
 mod login;
 mod nodes;
 mod regions;
+mod revoke;
 mod table;
 mod tokens;
+mod users;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -22,10 +24,12 @@ use sterna_control_client::{CallError, Caller, ControlClient, Filter, Options};
 pub(crate) use self::audit::AuditArgs;
 pub(crate) use self::devices::DevicesCommand;
 pub(crate) use self::keys::KeysCommand;
-pub(crate) use self::login::LoginArgs;
+pub(crate) use self::login::{LoginArgs, LogoutArgs};
 pub(crate) use self::nodes::NodesCommand;
 pub(crate) use self::regions::RegionsCommand;
+pub(crate) use self::revoke::RevocationArgs;
 pub(crate) use self::tokens::{ApiArgs, EnrolArgs, JoinArgs, RevokeArgs, TokensArgs};
+pub(crate) use self::users::UsersCommand;
 use crate::Failure;
 use crate::config::print_json;
 
@@ -104,6 +108,21 @@ pub(crate) fn audit(args: &AuditArgs) -> Result<(), Failure> {
 /// Begins a person's session.
 pub(crate) fn login(args: &LoginArgs) -> Result<(), Failure> {
     block_on(login::run(args))
+}
+
+/// Ends a person's session.
+pub(crate) fn logout(args: &LogoutArgs) -> Result<(), Failure> {
+    block_on(login::end(args))
+}
+
+/// Does a command of the operator.
+pub(crate) fn users(command: &UsersCommand) -> Result<(), Failure> {
+    block_on(users::run(command))
+}
+
+/// Revokes tickets, devices and tenants.
+pub(crate) fn revoke(args: &RevocationArgs) -> Result<(), Failure> {
+    block_on(revoke::run(args))
 }
 
 /// Makes a join token.

@@ -52,6 +52,9 @@ fn main() -> ExitCode {
         Some(Command::Keys(command)) => fleet::keys(&command),
         Some(Command::Audit(args)) => fleet::audit(&args),
         Some(Command::Login(args)) => fleet::login(&args),
+        Some(Command::Logout(args)) => fleet::logout(&args),
+        Some(Command::Users(command)) => fleet::users(&command),
+        Some(Command::Revoke(args)) => fleet::revoke(&args),
         Some(Command::Bench(command)) => return command.run(),
     };
     let (status, message) = match done {

@@ -80,7 +80,21 @@ impl Service {
             .env("STERNA_CONTROL_URL", &self.url)
             .envs(environment.iter().copied())
             .current_dir(self.folder.path());
-        let mut process = Process::start(&mut command).expect("the command");
+        self.ended(Process::start(&mut command).expect("the command"))
+    }
+
+    /// Runs a command that reads a password.
+    fn sterna_reading(&self, arguments: &[&str], password: &str) -> Ran {
+        let mut command = command();
+        command
+            .args(arguments)
+            .env("STERNA_CONTROL_URL", &self.url)
+            .current_dir(self.folder.path());
+        let process = Process::start_with_input(&mut command, &format!("{password}\n"));
+        self.ended(process.expect("the command"))
+    }
+
+    fn ended(&self, mut process: Process) -> Ran {
         let status = process.wait(Duration::from_secs(20));
         Ran {
             code: status.code(),
@@ -138,6 +152,32 @@ impl Service {
         });
         registered.expect("a registration");
         identity
+    }
+}
+
+impl Service {
+    /// Enrols a device of tenant a; its id.
+    fn enrol_device(&self, seed: u8, name: &str) -> String {
+        let made = self
+            .sterna(&[
+                "token", "enrol", "--tenant", "a", "--group", "1", "--tag", "office", "--json",
+            ])
+            .json();
+        let key = SigningKey::from_seed(&[seed; 32]);
+        let device = RegisterDevice {
+            identity: DeviceIdentity(key.verifying_key().to_bytes()),
+            device_key: DeviceKey([1; 32]),
+            relay_key: RelayKey([2; 32]),
+            name: name.to_owned(),
+            platform: "linux".to_owned(),
+            version: "1".to_owned(),
+            nat: NatReport::default(),
+        };
+        let token = made["token"].as_str().expect("a key");
+        let registered = self.call(Caller::Device(key), async |client| {
+            client.register_device(&device, Some(token)).await
+        });
+        registered.expect("a registration").id.to_string()
     }
 }
 
@@ -287,26 +327,7 @@ fn regions_are_added_changed_and_removed() {
 #[test]
 fn a_device_enrols_is_listed_and_revoked() {
     let service = Service::start();
-    let made = service
-        .sterna(&[
-            "token", "enrol", "--tenant", "a", "--group", "1", "--tag", "office", "--json",
-        ])
-        .json();
-    let key = SigningKey::from_seed(&[9; 32]);
-    let device = RegisterDevice {
-        identity: DeviceIdentity(key.verifying_key().to_bytes()),
-        device_key: DeviceKey([1; 32]),
-        relay_key: RelayKey([2; 32]),
-        name: "laptop".to_owned(),
-        platform: "linux".to_owned(),
-        version: "1".to_owned(),
-        nat: NatReport::default(),
-    };
-    let token = made["token"].as_str().expect("a key");
-    let registered = service.call(Caller::Device(key), async |client| {
-        client.register_device(&device, Some(token)).await
-    });
-    let id = registered.expect("a registration").id.to_string();
+    let id = service.enrol_device(9, "laptop");
     let table = service.done(&["devices", "list", "--tenant", "a"]);
     assert!(
         table.contains("laptop") && table.contains("offline"),
@@ -365,6 +386,142 @@ fn tokens_are_made_listed_and_taken_back_and_roles_hold() {
         "{}",
         gone.stderr
     );
+}
+
+#[test]
+fn people_are_added_log_in_and_are_taken_away() {
+    let service = Service::start();
+    let password = "correct horse battery";
+    assert!(service.done(&["users", "list"]).contains("nobody"));
+    let short = service.sterna_reading(&["users", "add", "olga", "--role", "operator"], "short");
+    assert_eq!(short.code, Some(1));
+    assert!(short.stderr.contains("12"), "{}", short.stderr);
+    let added = service.sterna_reading(&["users", "add", "olga", "--role", "operator"], password);
+    assert!(
+        added.stdout.contains("olga is operator"),
+        "{}{}",
+        added.stdout,
+        added.stderr
+    );
+    let again = service.sterna_reading(&["users", "add", "olga", "--role", "operator"], password);
+    assert_eq!(again.code, Some(1), "a name is taken once");
+
+    // She logs in, and may what an operator may.
+    let log_in = |password: &str| {
+        service.sterna_reading(&["login", "olga", "--save", "session.token"], password)
+    };
+    let wrong = log_in("another password");
+    assert_eq!(wrong.code, Some(1));
+    assert!(
+        wrong.stderr.contains("this name and password"),
+        "{}",
+        wrong.stderr
+    );
+    let begun = log_in(password);
+    assert_eq!(begun.code, Some(0), "{}", begun.stderr);
+    assert!(begun.stdout.contains("operator until"), "{}", begun.stdout);
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = std::fs::metadata(service.folder.path().join("session.token"));
+    let mode = file.expect("the session").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "nobody else reads it");
+    let as_olga = |arguments: &[&str]| {
+        service.sterna(&[arguments, &["--token-file", "session.token"]].concat())
+    };
+    assert_eq!(as_olga(&["regions", "add", "eu"]).code, Some(0));
+    let refused = as_olga(&["users", "list"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("may not do this"),
+        "{}",
+        refused.stderr
+    );
+    let entries = service
+        .sterna(&["audit", "--actor", "user:olga", "--json"])
+        .json();
+    let created = |entry: &Value| entry["action"] == "region.create";
+    assert!(
+        entries.as_array().expect("a list").iter().any(created),
+        "{entries}"
+    );
+    let shown = service
+        .sterna_reading(&["login", "olga", "--json"], password)
+        .json();
+    assert_eq!(shown["role"], "operator");
+
+    // Another role counts at once; the end of a session, a new password, and her leave end what was.
+    assert!(
+        service
+            .done(&["users", "role", "olga", "administrator"])
+            .contains("administrator")
+    );
+    let users = as_olga(&["users", "list", "--json"]).json();
+    assert_eq!(
+        (&users[0]["name"], &users[0]["role"]),
+        (&"olga".into(), &"administrator".into())
+    );
+    assert_eq!(as_olga(&["logout"]).code, Some(0));
+    let ended = as_olga(&["nodes", "list"]);
+    assert!(
+        ended
+            .stderr
+            .contains("does not accept the token of session.token"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(log_in(password).code, Some(0));
+    let changed = service.sterna_reading(&["users", "password", "olga"], "another password");
+    assert_eq!(changed.code, Some(0), "{}", changed.stderr);
+    assert_eq!(as_olga(&["nodes", "list"]).code, Some(1));
+    assert_eq!(log_in(password).code, Some(1));
+    assert_eq!(log_in("another password").code, Some(0));
+    let last = service.sterna(&["users", "remove", "olga"]);
+    assert_eq!(
+        last.code,
+        Some(1),
+        "the last administrator stays: {}",
+        last.stdout
+    );
+    let ada = service.sterna_reading(
+        &["users", "add", "ada", "--role", "administrator"],
+        password,
+    );
+    assert_eq!(ada.code, Some(0), "{}", ada.stderr);
+    assert!(
+        service
+            .done(&["users", "remove", "olga"])
+            .contains("olga is gone")
+    );
+    assert_eq!(as_olga(&["nodes", "list"]).code, Some(1));
+}
+
+#[test]
+fn tickets_devices_and_tenants_are_revoked() {
+    let service = Service::start();
+    let id = service.enrol_device(9, "laptop");
+    let said = service.done(&[
+        "revoke", "--ticket", "5f3a", "--ticket", "5f3b", "--device", "laptop",
+    ]);
+    assert!(said.contains("2 tickets, 1 device;"), "{said}");
+    let shown = service.sterna(&["devices", "show", &id, "--json"]).json();
+    assert_eq!(shown["revoked"], true);
+    let revoked = service
+        .sterna(&["revoke", "--tenant", "a", "--json"])
+        .json();
+    assert_eq!(revoked["tenants"][0], "000000000000000a");
+    for (arguments, code) in [
+        (&["revoke"][..], 2),
+        (&["revoke", "--ticket", "nonsense"], 2),
+        (&["revoke", "--device", "nobody"], 1),
+    ] {
+        let refused = service.sterna(arguments);
+        assert_eq!(
+            refused.code,
+            Some(code),
+            "{arguments:?}: {}",
+            refused.stderr
+        );
+    }
+    assert!(service.done(&["devices", "paths"]).contains("no paths"));
 }
 
 #[test]
@@ -441,7 +598,9 @@ fn what_is_missing_is_said_with_its_remedy() {
         assert_eq!(code, Some(expected), "{arguments:?}: {said}");
         assert!(said.contains(word), "{arguments:?}: {said}");
     }
-    for command in ["nodes", "regions", "devices", "keys", "audit", "login"] {
+    for command in [
+        "nodes", "regions", "devices", "keys", "audit", "login", "logout", "users", "revoke",
+    ] {
         let mut help = self::command();
         let mut process = Process::start(help.args([command, "--help"])).expect("the command");
         process.wait(Duration::from_secs(20));

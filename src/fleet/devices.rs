@@ -1,7 +1,7 @@
 //! `sterna devices …`: what devices there are.
 
 use clap::{Args, Subcommand};
-use sterna_control_api::device::{DeviceView, NatReport};
+use sterna_control_api::device::{DeviceView, NatReport, SessionView};
 use sterna_control_api::{DeviceId, TenantId};
 use sterna_control_client::Filter;
 
@@ -18,6 +18,9 @@ pub(crate) enum DevicesCommand {
     /// Shows a device: keys, groups, network, addresses.
     #[command(after_help = "Example:\n  sterna devices show laptop")]
     Show(DeviceArgs),
+    /// Lists the paths between devices, as they report them.
+    #[command(after_help = "Example:\n  sterna devices paths --tenant 1")]
+    Paths(PathsArgs),
     /// Revokes a device: its sessions end on every node, its tickets no longer count, and it comes back
     /// with a new enrolment key only.
     #[command(after_help = "Example:\n  sterna devices revoke laptop")]
@@ -40,6 +43,16 @@ pub(crate) struct ListArgs {
     control: ServiceArgs,
 }
 
+/// Whose paths.
+#[derive(Args, Debug)]
+pub(crate) struct PathsArgs {
+    /// Of this tenant, in hexadecimal.
+    #[arg(long, value_name = "HEX")]
+    tenant: Option<TenantId>,
+    #[command(flatten)]
+    control: ServiceArgs,
+}
+
 /// Which device.
 #[derive(Args, Debug)]
 pub(crate) struct DeviceArgs {
@@ -58,6 +71,7 @@ pub(super) async fn run(command: &DevicesCommand) -> Result<(), Failure> {
             let device = find(&service, &args.device).await?;
             service.print_one(&device, lines)
         }
+        DevicesCommand::Paths(args) => show_paths(args).await,
         DevicesCommand::Revoke(args) => {
             let service = args.control.service()?;
             let device = find(&service, &args.device).await?;
@@ -100,6 +114,39 @@ async fn show_all(args: &ListArgs) -> Result<(), Failure> {
             list(&device.overlay),
             from_now(device.last_seen),
             device.id.to_string(),
+        ]
+    })
+}
+
+async fn show_paths(args: &PathsArgs) -> Result<(), Failure> {
+    let service = args.control.service()?;
+    let filter = Filter {
+        tenant: args.tenant.map(|tenant| tenant.to_string()),
+        ..Filter::default()
+    };
+    let page = async |filter: Filter| service.client.sessions(&filter).await;
+    let paths: Vec<SessionView> = service.all(&filter, None, page).await?;
+    let header = [
+        "device",
+        "peer",
+        "tenant",
+        "path",
+        "home",
+        "round trip",
+        "loss",
+        "reported",
+    ];
+    service.print_list(&paths, "no paths were reported", &header, |session| {
+        let path = &session.path;
+        vec![
+            session.device.to_string(),
+            path.peer.to_string(),
+            session.tenant.to_string(),
+            word(&path.path),
+            dash(&session.home),
+            format!("{:.1} ms", f64::from(path.rtt_us) / 1e3),
+            format!("{:.2} %", f64::from(path.loss_ppm) / 1e4),
+            from_now(session.at),
         ]
     })
 }
@@ -149,7 +196,7 @@ fn network(nat: &NatReport) -> String {
 }
 
 /// A device by its id, or by a name that no other has.
-async fn find(service: &Service, given: &str) -> Result<DeviceView, Failure> {
+pub(super) async fn find(service: &Service, given: &str) -> Result<DeviceView, Failure> {
     if let Ok(id) = given.parse::<DeviceId>() {
         return service.got(service.client.device(&id).await);
     }

@@ -1,4 +1,4 @@
-//! `sterna login`: a person's session, from name and password.
+//! `sterna login` and `sterna logout`: a person's session, from name and password to its end.
 
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 use sterna_control_api::access::{Login, SessionBegun};
 use sterna_control_client::Caller;
 
@@ -34,7 +35,7 @@ pub(super) async fn run(args: &LoginArgs) -> Result<(), Failure> {
     };
     let login = Login {
         name: args.name.clone(),
-        password: password()?,
+        password: ask("password: ")?,
     };
     let begun = service.got(service.client.login(&login).await)?;
     if let Some(path) = &args.save {
@@ -60,10 +61,33 @@ pub(super) async fn run(args: &LoginArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `sterna logout`
+#[derive(Args, Debug)]
+pub(crate) struct LogoutArgs {
+    #[command(flatten)]
+    control: ServiceArgs,
+}
+
+/// Ends the session whose token is found.
+pub(super) async fn end(args: &LogoutArgs) -> Result<(), Failure> {
+    let service = args.control.service()?;
+    service.got(service.client.logout().await)?;
+    service.print_done("the session has ended", &json!({ "ended": true }))
+}
+
+/// A password that is new: typed twice where it is typed.
+pub(super) fn new_password() -> Result<String, Failure> {
+    let password = ask("new password: ")?;
+    if std::io::stdin().is_terminal() && ask("the same again: ")? != password {
+        return Err(Failure::Usage("these were two passwords".to_owned()));
+    }
+    Ok(password)
+}
+
 /// The password: typed unseen at a terminal, else the first line of standard input.
-fn password() -> Result<String, Failure> {
+fn ask(prompt: &str) -> Result<String, Failure> {
     let read = if std::io::stdin().is_terminal() {
-        rpassword::prompt_password("password: ")
+        rpassword::prompt_password(prompt)
     } else {
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).map(|_| line)

@@ -103,6 +103,16 @@ pub(crate) enum RoleName {
     Administrator,
 }
 
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Auditor => Self::Auditor,
+            RoleName::Operator => Self::Operator,
+            RoleName::Administrator => Self::Administrator,
+        }
+    }
+}
+
 /// [`TokenKind`] on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
@@ -152,11 +162,7 @@ pub(super) async fn enrol(args: &EnrolArgs) -> Result<(), Failure> {
 pub(super) async fn api(args: &ApiArgs) -> Result<(), Failure> {
     let service = args.control.service()?;
     let wanted = NewApiToken {
-        role: match args.role {
-            RoleName::Auditor => Role::Auditor,
-            RoleName::Operator => Role::Operator,
-            RoleName::Administrator => Role::Administrator,
-        },
+        role: args.role.into(),
         ttl_s: args.ttl,
         note: args.note.clone(),
     };

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -22,11 +22,18 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it with its output in files, where it cannot block the program.
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
+        Self::start_with_input(command, "")
+    }
+
+    /// Starts it with something to read on its standard input.
+    pub(crate) fn start_with_input(command: &mut Command, input: &str) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
+        let stdin = folder.path().join("stdin");
+        fs::write(&stdin, input)?;
         let stdout = folder.path().join("stdout");
         let stderr = folder.path().join("stderr");
         let child = command
-            .stdin(Stdio::null())
+            .stdin(File::open(&stdin)?)
             .stdout(File::create(&stdout)?)
             .stderr(File::create(&stderr)?)
             .spawn()?;
