@@ -3,11 +3,13 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sterna_control_api::credentials::{TicketRequest, TurnCredentials, TurnRequest};
-use sterna_control_api::device::{DeviceRegistered, NatReport, Netmap, RegisterDevice};
+use sterna_control_api::device::{
+    DeviceMetrics, DeviceRegistered, NatReport, Netmap, RegisterDevice,
+};
 use sterna_control_api::relay_map::Node;
 use sterna_control_api::{
-    DeviceId, DeviceKey, KeyError, KeySet, MapError, RelayMap, SignedRelayMap, TenantId, Ticket,
-    TicketError,
+    DeviceId, DeviceKey, KeyError, KeySet, MapError, NodeId, RelayMap, SignedRelayMap, TenantId,
+    Ticket, TicketError,
 };
 use sterna_control_client::{CallError, Caller, ConfigError, ControlClient, Options, Socket};
 use sterna_flow::{Rung, Secret};
@@ -227,6 +229,19 @@ impl Account {
             self.registered.netmap = netmap;
         }
         Ok(())
+    }
+
+    /// Tells the service which node the device is at home on.
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn report_home(&self, node: NodeId) -> Result<(), AccountError> {
+        let known = self.map.nodes().find(|known| known.identity == node);
+        let metrics = DeviceMetrics {
+            home: known.map_or_else(String::new, |known| known.name.clone()),
+            ..DeviceMetrics::default()
+        };
+        Ok(self.client.device_metrics(&metrics).await?)
     }
 
     pub(super) fn fresh_ticket(&self) -> &FreshTicket {

@@ -1,5 +1,5 @@
 //! Keeps a relay up with its control service: a newer ticket long before the old one has run out, and
-//! the nodes of a newer map.
+//! the nodes of a newer map; and tells the service which node the device is at home on.
 //!
 //! A service that is away changes nothing: the ticket and the nodes that are known go on, and what is
 //! due is tried again at growing intervals.
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
+use sterna_control_api::NodeId;
 use sterna_control_api::problem::Code;
 use sterna_control_api::signal::ToDevice;
 use sterna_control_client::{Backoff, CallError, Socket};
@@ -21,6 +22,9 @@ use crate::relay::Relay;
 
 /// How often the map is asked for where no push says that it has changed.
 const MAP_EVERY: Duration = Duration::from_secs(30);
+
+/// How often the device says where it is at home though nothing has changed: it was heard then.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// The bounds of the pauses after a call that came to nothing.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -66,12 +70,15 @@ impl Following {
             ticket_at: renewal(&account),
             map_at: Instant::now() + MAP_EVERY,
             socket_at: Instant::now(),
+            report_at: Instant::now(),
+            home: None,
             account,
             relay,
             events,
             socket: None,
             retry: Retry::new(),
             socket_retry: Retry::new(),
+            report_retry: Retry::new(),
         };
         let task = tokio::spawn(follower.run());
         (Self { task }, events_out)
@@ -99,8 +106,12 @@ struct Follower {
     ticket_at: Instant,
     map_at: Instant,
     socket_at: Instant,
+    report_at: Instant,
+    /// The node that the device is at home on, once it was on one.
+    home: Option<NodeId>,
     retry: Retry,
     socket_retry: Retry,
+    report_retry: Retry,
 }
 
 /// Why the task ends.
@@ -115,7 +126,14 @@ impl Follower {
 
     async fn step(&mut self) -> Result<(), Revoked> {
         let open = self.socket.is_none();
+        let at_home = self.home.is_some();
         tokio::select! {
+            node = self.relay.elsewhere_than(self.home) => {
+                self.home = Some(node);
+                self.report_at = Instant::now();
+                Ok(())
+            }
+            () = sleep_until(self.report_at), if at_home => self.report().await,
             () = sleep_until(self.ticket_at) => self.renew().await,
             () = sleep_until(self.map_at) => self.look_at_map().await,
             () = sleep_until(self.socket_at), if open => self.open().await,
@@ -192,6 +210,22 @@ impl Follower {
                 self.socket_at = self.socket_retry.at(error.retry_after());
             }
         }
+        Ok(())
+    }
+
+    async fn report(&mut self) -> Result<(), Revoked> {
+        let Some(home) = self.home else { return Ok(()) };
+        self.report_at = match self.account.report_home(home).await {
+            Ok(()) => {
+                self.report_retry.0.reset();
+                Instant::now() + REPORT_EVERY.mul_f64(rand::rng().random_range(0.8..1.2))
+            }
+            Err(AccountError::Call(error)) if is_revoked(&error) => return Err(Revoked),
+            Err(error) => {
+                debug!(%error, "the control service does not hear where this device is at home");
+                self.report_retry.at(None)
+            }
+        };
         Ok(())
     }
 

@@ -260,6 +260,20 @@ impl Relay {
         }
     }
 
+    /// Waits until there is a path by another node than this one.
+    pub async fn elsewhere_than(&self, node: Option<NodeId>) -> NodeId {
+        let mut paths = self.paths.clone();
+        loop {
+            let path = paths.borrow_and_update().path();
+            if let Some(path) = path.filter(|path| Some(path.node) != node) {
+                return path.node;
+            }
+            if paths.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Packets of peers that were dropped because nobody fetched them.
     #[must_use]
     pub fn dropped(&self) -> u64 {
