@@ -32,6 +32,8 @@ pub(crate) const WEBSOCKET_SILENCE: Duration = Duration::from_secs(45);
 pub(crate) const WEBSOCKET_ASKS_MAX: u8 = 2;
 /// How long a WebSocket may take to read what was pushed to it.
 pub(crate) const WEBSOCKET_WRITE_MAX: Duration = Duration::from_secs(10);
+/// How long a device gets to answer the end of its WebSocket.
+pub(crate) const WEBSOCKET_FAREWELL: Duration = Duration::from_secs(1);
 /// What a WebSocket reads at once. Longer messages grow its buffer for as long as they last.
 pub(crate) const WEBSOCKET_READ_BYTES: usize = 1 << 10;
 /// Revocations of one request.

@@ -19,7 +19,8 @@ use super::listener::{Connection, Place};
 use super::openapi::Malformed;
 use crate::domain::DeviceRecord;
 use crate::limits::{
-    WEBSOCKET_ASKS_MAX, WEBSOCKET_READ_BYTES, WEBSOCKET_SILENCE, WEBSOCKET_WRITE_MAX,
+    WEBSOCKET_ASKS_MAX, WEBSOCKET_FAREWELL, WEBSOCKET_READ_BYTES, WEBSOCKET_SILENCE,
+    WEBSOCKET_WRITE_MAX,
 };
 use crate::metrics::WEBSOCKETS_TOTAL;
 use crate::service::hub::{End, Push, Seat};
@@ -209,4 +210,8 @@ async fn say_goodbye(socket: &mut WebSocket, end: Ended) {
     };
     // One that is gone hears nothing.
     let _ = socket.send(Message::Close(Some(close))).await;
+    // RFC 6455 §7.1.1: closed once both sides have said so. A connection that is closed with something
+    // unread is reset, and the reset overtakes what was said last.
+    let answered = async { while let Some(Ok(_)) = socket.recv().await {} };
+    let _ = timeout(WEBSOCKET_FAREWELL, answered).await;
 }

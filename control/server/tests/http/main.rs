@@ -59,6 +59,7 @@ cases! {
     refusals::what_is_unknown_and_what_is_forbidden_look_the_same,
     sockets::devices_signal_and_are_told_who_punches_first,
     sockets::a_socket_that_says_too_much_or_too_long_is_closed_with_its_reason,
+    sockets::each_end_of_a_socket_has_its_code,
     sockets::the_newest_socket_of_a_device_is_the_one_that_counts,
     sockets::a_service_that_ends_says_so,
 }

@@ -99,6 +99,15 @@ pub(crate) struct Signed<'a> {
 
 impl Signed<'_> {
     pub(crate) async fn send(&self) -> Answer {
+        let headers = self.headers();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        send(self.url, self.method, self.path, &headers, self.sent_body).await
+    }
+
+    fn headers(&self) -> Vec<(&'static str, String)> {
         let authorization = match self.token {
             "" => String::new(),
             token => format!("Bearer {token}"),
@@ -112,19 +121,96 @@ impl Signed<'_> {
             body: self.signed_body,
         };
         let signed = sign(self.key, &target, self.created, self.freshness);
-        let digest = signed.content_digest.unwrap_or_default();
         let mut headers = vec![
-            ("signature-input", signed.signature_input.as_str()),
-            ("signature", signed.signature.as_str()),
-            ("content-type", "application/json"),
+            ("signature-input", signed.signature_input),
+            ("signature", signed.signature),
+            ("content-type", "application/json".to_owned()),
         ];
-        if !digest.is_empty() {
-            headers.push(("content-digest", &digest));
-        }
+        headers.extend(
+            signed
+                .content_digest
+                .map(|digest| ("content-digest", digest)),
+        );
         if !authorization.is_empty() {
-            headers.push(("authorization", &authorization));
+            headers.push(("authorization", authorization));
         }
-        send(self.url, self.method, self.path, &headers, self.sent_body).await
+        headers
+    }
+}
+
+/// A device's WebSocket, frame by frame (RFC 6455).
+pub(crate) struct Frames(TcpStream);
+
+impl Frames {
+    pub(crate) async fn open(url: &str, key: &SigningKey) -> Self {
+        let path = "/api/v1/ws";
+        let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        let opening = Signed {
+            url,
+            method: "GET",
+            path,
+            key,
+            created: now(),
+            freshness: Freshness::Counter(u64::try_from(since.as_micros()).unwrap()),
+            signed_body: b"",
+            sent_body: b"",
+            token: "",
+        };
+        let host = url.strip_prefix("http://").unwrap();
+        let mut head = format!(
+            "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        );
+        for (name, value) in opening.headers() {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head += "\r\n";
+        let mut stream = TcpStream::connect(host).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        Self(stream)
+    }
+
+    /// Sends a text; a service that has had enough may have closed.
+    pub(crate) async fn send(&mut self, text: &str) {
+        let len = u16::try_from(text.len()).unwrap();
+        // FIN and text; a mask of zeros, which changes nothing.
+        let mut frame = vec![0x81];
+        match u8::try_from(len) {
+            Ok(len) if len < 126 => frame.push(0x80 | len),
+            _ => {
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&len.to_be_bytes());
+            }
+        }
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(text.as_bytes());
+        let _ = self.0.write_all(&frame).await;
+    }
+
+    /// The code that the service closes with, and the texts that came before.
+    pub(crate) async fn closed(&mut self) -> (u16, Vec<String>) {
+        let mut texts = Vec::new();
+        loop {
+            let opcode = self.0.read_u8().await.expect("a frame before the end") & 0x0F;
+            let len = match self.0.read_u8().await.unwrap() {
+                126 => self.0.read_u16().await.unwrap().into(),
+                127 => panic!("no frame of ours is as long"),
+                len => usize::from(len),
+            };
+            let mut payload = vec![0; len];
+            self.0.read_exact(&mut payload).await.unwrap();
+            match opcode {
+                8 => return (u16::from_be_bytes([payload[0], payload[1]]), texts),
+                1 => texts.push(String::from_utf8(payload).unwrap()),
+                _ => {}
+            }
+        }
     }
 }
 

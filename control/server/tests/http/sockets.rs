@@ -1,10 +1,13 @@
 //! WebSockets: signalling, orders of punching, caps, and how they end.
 
 use sterna_control_api::device::{Behaviour, NatReport};
+use sterna_control_api::key::SigningKey;
+use sterna_control_api::limits::SIGNAL_BYTES_MAX;
 use sterna_control_api::signal::{FromDevice, PunchOrder, ToDevice, Undelivered};
 use sterna_control_client::{Socket, SocketError};
 use tokio::time::timeout;
 
+use crate::raw::Frames;
 use crate::scene::{Place, SOON};
 
 /// The next message that is wanted; others are passed over.
@@ -190,6 +193,68 @@ pub(crate) async fn a_socket_that_says_too_much_or_too_long_is_closed_with_its_r
             >= 1
     );
     scene.control.stop().await;
+}
+
+pub(crate) async fn each_end_of_a_socket_has_its_code(place: Place) {
+    let mut config = place.config();
+    config.limits.signals_per_device_per_s = 1;
+    let scene = place.start_with(config).await;
+    let key = SigningKey::from_seed(&[101; 32]);
+    scene.device(1, &scene.enrolment_key(1, &[1]).await).await;
+    let ping = r#"{"type":"ping","id":7}"#;
+    let count = async |result: &str| {
+        let line = format!("control_websockets_total{{result=\"{result}\"}}");
+        scene.metric(&line).await
+    };
+
+    // The longest message counts, and a byte more is too large (RFC 6455 §7.4.1: 1009).
+    let mut frames = Frames::open(&scene.url, &key).await;
+    frames.send(&format!("{ping:<SIGNAL_BYTES_MAX$}")).await;
+    frames.send(&"x".repeat(SIGNAL_BYTES_MAX + 1)).await;
+    let (code, texts) = timeout(SOON, frames.closed()).await.expect("in time");
+    assert_eq!(code, 1009);
+    let pong = |text: &String| text.contains("pong") && text.contains('7');
+    assert!(texts.iter().any(pong), "{texts:?}");
+    assert_eq!(count("too_large").await, 1);
+
+    // What is no message of ours.
+    let mut frames = Frames::open(&scene.url, &key).await;
+    frames.send("nonsense").await;
+    let (code, _) = timeout(SOON, frames.closed()).await.expect("in time");
+    assert_eq!(code, 4000);
+    assert_eq!(count("unreadable").await, 1);
+
+    // A device that goes on after each of its messages was refused.
+    let mut frames = Frames::open(&scene.url, &key).await;
+    for id in 0..2_000 {
+        let to = sterna_control_api::DeviceId([9; 16]);
+        frames
+            .send(&format!(
+                r#"{{"type":"signal","to":"{to}","id":{id},"payload":""}}"#
+            ))
+            .await;
+    }
+    let (code, texts) = timeout(SOON, frames.closed()).await.expect("in time");
+    assert_eq!(code, 4008);
+    let refused = texts
+        .iter()
+        .filter(|text| text.contains("too_many"))
+        .count();
+    assert!(
+        refused >= 64,
+        "each is refused before the connection is: {refused}"
+    );
+    assert_eq!(count("too_many").await, 1);
+    // It may come again.
+    let mut frames = Frames::open(&scene.url, &key).await;
+    frames.send(ping).await;
+    scene.control.stop().await;
+    let (code, texts) = timeout(SOON, frames.closed()).await.expect("in time");
+    assert_eq!(code, 1012);
+    assert!(
+        texts.iter().any(|text| text.contains("restarting")),
+        "{texts:?}"
+    );
 }
 
 pub(crate) async fn the_newest_socket_of_a_device_is_the_one_that_counts(place: Place) {
