@@ -62,6 +62,10 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     })?;
     let ended = reader.end();
     ended.map_err(|error| Refusal::malformed(format!("the body: {error}")))?;
+    // serde takes a list for an object whose fields it names in order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Refusal::malformed("the body: it is no object"));
+    }
     Ok(read)
 }
 
@@ -124,6 +128,7 @@ mod tests {
             (r#"{"region":"eu"}"#, "missing field `ttl_s`"),
             (r#"{"region":"eu","ttl_s":1} x"#, "trailing characters"),
             ("", "the body: EOF"),
+            (r#"["eu",1,1,""]"#, "the body: it is no object"),
         ] {
             let refusal = read::<NewJoinToken>(body.as_bytes()).unwrap_err();
             assert!(refusal.detail.contains(part), "{body}: {}", refusal.detail);

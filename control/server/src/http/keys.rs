@@ -16,6 +16,7 @@ use super::openapi::{Conflict, NotFound};
 use super::paging::{Asked, LISTED, Paging, query};
 use crate::domain::AuditFilter;
 use crate::service::refusal::Refusal;
+use crate::service::texts;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -102,6 +103,9 @@ async fn audit(
     _: Auditor,
     Asked { query, page, form }: Asked<Entries>,
 ) -> Result<Response, Refusal> {
+    for (field, at) in [("since", query.since), ("until", query.until)] {
+        texts::within(field, at.unwrap_or_default(), 0, i64::MAX as u64)?;
+    }
     let filter = AuditFilter {
         actor: query.actor,
         action: query.action,
