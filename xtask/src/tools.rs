@@ -19,7 +19,7 @@ Options:
   --install   installs the missing ones: as root on a system with apt-get, and where there is
               a Go; elsewhere says what to install. Never fails: a missing tool only makes its tests skip.
               cargo xtask test installs what its tests use by itself, but for the big ones (a
-              browser).
+              browser) and, where CI is not \"true\", those that would stay as services (Prometheus).
 
 Example: cargo xtask tools
 ";
@@ -31,8 +31,29 @@ struct Tool {
     purpose: &'static str,
     /// Whether a test skips without it, so that it is worth installing unasked.
     for_tests: bool,
-    /// Hundreds of megabytes, which nobody gets without asking for them.
-    big: bool,
+    /// Who gets it from a run of the tests, without having asked for it.
+    unasked: Unasked,
+}
+
+/// Who gets a tool without asking.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unasked {
+    /// Everybody whose tests would skip.
+    Always,
+    /// A machine that is there for the tests alone: it would run a server at every start of another one.
+    InCi,
+    /// Nobody: it is hundreds of megabytes.
+    Never,
+}
+
+impl Unasked {
+    fn is_fine(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::InCi => std::env::var_os("CI").is_some_and(|ci| ci == "true"),
+            Self::Never => false,
+        }
+    }
 }
 
 /// Where a tool comes from.
@@ -43,41 +64,41 @@ enum Source {
     Go(&'static str),
 }
 
-const TOOLS: [Tool; 12] = [
+const TOOLS: [Tool; 13] = [
     Tool {
         program: "turnutils_uclient",
         source: Source::Debian("coturn"),
         purpose: "interop with coturn's client",
         for_tests: true,
-        big: false,
+        unasked: Unasked::Always,
     },
     Tool {
         program: "python3",
         source: Source::Debian("python3"),
         purpose: "a node without io_uring, and what the lab's NATs do",
         for_tests: true,
-        big: false,
+        unasked: Unasked::Always,
     },
     Tool {
         program: "ip",
         source: Source::Debian("iproute2"),
         purpose: "cargo xtask lab and bench compare",
         for_tests: true,
-        big: false,
+        unasked: Unasked::Always,
     },
     Tool {
         program: "nft",
         source: Source::Debian("nftables"),
         purpose: "the NATs of cargo xtask lab",
         for_tests: true,
-        big: false,
+        unasked: Unasked::Always,
     },
     Tool {
         program: "chromium",
         source: Source::Debian("chromium"),
         purpose: "interop with a browser",
         for_tests: true,
-        big: true,
+        unasked: Unasked::Never,
     },
     Tool {
         program: "certutil",
@@ -85,7 +106,7 @@ const TOOLS: [Tool; 12] = [
         purpose: "a browser that trusts the tests' certificates",
         for_tests: true,
         // Small by itself, and of no use without the browser.
-        big: true,
+        unasked: Unasked::Never,
     },
     Tool {
         // What Debian puts into the path; the server itself lies beside its version's programs.
@@ -93,29 +114,35 @@ const TOOLS: [Tool; 12] = [
         source: Source::Debian("postgresql"),
         purpose: "the control service's store over PostgreSQL",
         for_tests: true,
-        big: false,
+        unasked: Unasked::Always,
     },
     Tool {
         program: "promtool",
         source: Source::Debian("prometheus"),
         purpose: "whether the metrics are as Prometheus wants them",
         for_tests: true,
-        // It would run a server of its own at every start of the machine.
-        big: true,
+        unasked: Unasked::InCi,
+    },
+    Tool {
+        program: "prometheus",
+        source: Source::Debian("prometheus"),
+        purpose: "a real Prometheus that scrapes service and node",
+        for_tests: true,
+        unasked: Unasked::InCi,
     },
     Tool {
         program: "pebble",
         source: Source::Go("github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1"),
         purpose: "interop with an ACME authority",
         for_tests: true,
-        big: false,
+        unasked: Unasked::Always,
     },
     Tool {
         program: "turnserver",
         source: Source::Debian("coturn"),
         purpose: "cargo xtask bench compare",
         for_tests: false,
-        big: false,
+        unasked: Unasked::Always,
     },
     Tool {
         program: "derper",
@@ -123,14 +150,14 @@ const TOOLS: [Tool; 12] = [
         source: Source::Go("tailscale.com/cmd/derper@v1.102.5"),
         purpose: "cargo xtask bench derp",
         for_tests: false,
-        big: false,
+        unasked: Unasked::Always,
     },
     Tool {
         program: "ethtool",
         source: Source::Debian("ethtool"),
         purpose: "cargo xtask bench compare",
         for_tests: false,
-        big: false,
+        unasked: Unasked::Always,
     },
 ];
 
@@ -182,7 +209,7 @@ pub(crate) fn report() {
 
 /// Installs what would let more tests run, as far as it is worth that unasked.
 pub(crate) fn install_missing() {
-    install_wanted(|tool| tool.for_tests && !tool.big);
+    install_wanted(|tool| tool.for_tests && tool.unasked.is_fine());
 }
 
 /// Where a tool is; it is installed first if that is possible.
