@@ -42,9 +42,37 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), Failure> {
 
 /// Whether the node is to belong to somebody else's service, or to none.
 fn has_own_service(args: &UpArgs) -> bool {
-    let sets = args.set.iter().map(|set| set.trim_start());
-    sets.into_iter().any(|set| set.starts_with("control."))
-        || std::env::var_os("STERNA_CONTROL_URL").is_some()
+    sets_service(args) || std::env::var_os("STERNA_CONTROL_URL").is_some()
+}
+
+fn sets_service(args: &UpArgs) -> bool {
+    let mut sets = args.set.iter().map(|set| set.trim_start());
+    sets.any(|set| set.starts_with("control."))
+}
+
+/// Why no control service was started, and what that means for the node.
+fn whose_service(args: &UpArgs, config: &Config) -> String {
+    let control = &config.control;
+    let (because, otherwise) = if sets_service(args) {
+        ("--set control.…", "leave that out")
+    } else {
+        ("STERNA_CONTROL_URL", "unset it")
+    };
+    if !control.is_on() {
+        return format!(
+            "no control service was started, since {because} names none; {otherwise} to have one here"
+        );
+    }
+    let token = if control.join_token.is_some() || control.join_token_file.is_some() {
+        "`sterna nodes list` shows whether it has joined"
+    } else {
+        "where that does not know it yet, STERNA_CONTROL_JOIN_TOKEN lets it in (`sterna token join`)"
+    };
+    format!(
+        "no control service was started, since {because} names the one at {}, to which the node belongs: {token}; \
+         {otherwise} to have one here",
+        control.url
+    )
 }
 
 /// Everything but the control service.
@@ -52,12 +80,15 @@ async fn look(args: &UpArgs, fleet: Option<&Fleet>) -> Result<(), Failure> {
     if let Some(fleet) = fleet {
         fleet.invite_node().await?;
     }
-    let look = FirstLook::prepare(&args.data_dir, args.public, fleet)?;
+    let mut look = FirstLook::prepare(&args.data_dir, args.public, fleet)?;
     let from = ConfigArgs {
         config: Some(look.config_file.clone()),
         set: args.set.clone(),
     };
     let config = crate::config::load(&from).map_err(|error| Failure::Usage(error.to_string()))?;
+    if fleet.is_none() {
+        look.notes.push(whose_service(args, &config));
+    }
     let log = log::init(&config.log).map_err(|error| Failure::Failed(error.to_string()))?;
     let user = credentials(&config);
     let terms = flow::Terms::of(&config, &look);
