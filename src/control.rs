@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use serde_json::json;
-use sterna_control::config::{self, Config, LogFormat, LogLevel};
-use sterna_control::{ConfigError, Control, store};
-use sterna_relay::config as node_config;
-use sterna_relay::{config::environment, log};
+use sterna_control::config::Config;
+use sterna_control::{Control, store};
+use sterna_daemon::config::{ConfigError, defaults_toml, environment};
+use sterna_daemon::log;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::cli::{ConfigArgs, ControlArgs, ControlCommand};
-use crate::config::print_json;
+use crate::config::{Findings, explain, print_json};
 use crate::relay::runtime;
 use crate::{Failure, say};
 
@@ -19,12 +19,12 @@ use crate::{Failure, say};
 pub(crate) fn run(args: &ControlArgs) -> Result<(), Failure> {
     match &args.command {
         None => serve(&args.source),
-        Some(ControlCommand::Check { source, json }) => check(source, *json),
+        Some(ControlCommand::Check { source, json }) => findings(source).report(*json),
         Some(ControlCommand::Defaults) => {
-            say(&config::defaults_toml());
+            say(&defaults_toml::<Config>());
             Ok(())
         }
-        Some(ControlCommand::Explain { key }) => explain(key.as_deref()),
+        Some(ControlCommand::Explain { key }) => explain::<Config>(key.as_deref()),
         Some(ControlCommand::Migrate { source, check }) => migrate(source, *check),
         Some(ControlCommand::Backup { file, source, json }) => backup(file, source, *json),
     }
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &ControlArgs) -> Result<(), Failure> {
 
 fn serve(source: &ConfigArgs) -> Result<(), Failure> {
     let config = load(source)?;
-    log::init(&log_of(&config)).map_err(|error| Failure::Failed(error.to_string()))?;
+    log::init(&config.log).map_err(|error| Failure::Failed(error.to_string()))?;
     for warning in config.warnings() {
         warn!("{warning}");
     }
@@ -70,48 +70,14 @@ fn read(source: &ConfigArgs) -> Result<Config, ConfigError> {
     Config::load(source.config.as_deref(), environment(), &source.set)
 }
 
-fn check(source: &ConfigArgs, as_json: bool) -> Result<(), Failure> {
-    let (problems, warnings) = match read(source) {
-        Ok(config) => (Vec::new(), config.warnings()),
-        Err(error) => (error.problems, Vec::new()),
-    };
-    if as_json {
-        print_json(
-            &json!({ "valid": problems.is_empty(), "problems": problems, "warnings": warnings }),
-        )?;
+fn findings(source: &ConfigArgs) -> Findings {
+    match read(source) {
+        Ok(config) => Findings {
+            problems: Vec::new(),
+            warnings: config.warnings(),
+        },
+        Err(error) => Findings::of(&error),
     }
-    if !problems.is_empty() {
-        return Err(Failure::Usage(problems.join("\n")));
-    }
-    if !as_json {
-        for warning in warnings {
-            say(&format!("warning: {warning}\n"));
-        }
-        say("the configuration is valid\n");
-    }
-    Ok(())
-}
-
-fn explain(key: Option<&str>) -> Result<(), Failure> {
-    let Some(key) = key else {
-        say(&config::overview());
-        return Ok(());
-    };
-    let of_section = config::keys::KEYS
-        .iter()
-        .filter(|known| known.section() == key);
-    let paths: Vec<_> = of_section.map(|known| known.path).collect();
-    let paths = if paths.is_empty() { vec![key] } else { paths };
-    for path in paths {
-        let Some(text) = config::explain(path) else {
-            let nearest = config::keys::nearest(key).path;
-            return Err(Failure::Usage(format!(
-                "there is no key {key}; did you mean {nearest}?"
-            )));
-        };
-        say(&text);
-    }
-    Ok(())
 }
 
 /// Brings the database up to date without serving, or says what is pending.
@@ -162,20 +128,4 @@ fn backup(file: &Path, source: &ConfigArgs, as_json: bool) -> Result<(), Failure
         taken.key_file.display(),
     ));
     Ok(())
-}
-
-fn log_of(config: &Config) -> node_config::Log {
-    node_config::Log {
-        level: match config.log.level {
-            LogLevel::Error => node_config::LogLevel::Error,
-            LogLevel::Warn => node_config::LogLevel::Warn,
-            LogLevel::Info => node_config::LogLevel::Info,
-            LogLevel::Debug => node_config::LogLevel::Debug,
-            LogLevel::Trace => node_config::LogLevel::Trace,
-        },
-        format: match config.log.format {
-            LogFormat::Text => node_config::LogFormat::Text,
-            LogFormat::Json => node_config::LogFormat::Json,
-        },
-    }
 }

@@ -1,7 +1,9 @@
 //! `sterna relay`: a node, in the foreground, until a signal ends it.
 
+use sterna_daemon::config::environment;
+use sterna_daemon::log;
+use sterna_relay::config::Config;
 use sterna_relay::node::{Node, Source};
-use sterna_relay::{config, log};
 use tokio::runtime::{Builder, Runtime};
 use tracing::warn;
 
@@ -42,5 +44,5 @@ const RUNTIME_THREADS: usize = 2;
 /// Reads the same sources again, as a reload does.
 pub(crate) fn source(args: &ConfigArgs) -> Source {
     let args = args.clone();
-    Box::new(move || config::Config::load(args.config.as_deref(), config::environment(), &args.set))
+    Box::new(move || Config::load(args.config.as_deref(), environment(), &args.set))
 }

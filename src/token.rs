@@ -90,7 +90,7 @@ fn shared_secret(given: Option<&str>, source: &ConfigArgs) -> Result<Option<Stri
     // Not validated: who makes the first user has no credentials to pass the check with.
     let config = Config::read(
         source.config.as_deref(),
-        sterna_relay::config::environment(),
+        sterna_daemon::config::environment(),
         &source.set,
     )
     .map_err(|error| Failure::Usage(error.to_string()))?;

@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 
 use sterna_bench::self_check::{self, Report, SelfCheck};
 use sterna_bench::{Credentials, Trust};
+use sterna_daemon::log;
 use sterna_relay::config::Config;
-use sterna_relay::log;
 use sterna_relay::node::{Addresses, Node};
 
 use self::first_look::FirstLook;

@@ -25,7 +25,7 @@ pub(super) fn token(
 ) -> Result<(), Failure> {
     let config = Config::load(
         source.config.as_deref(),
-        sterna_relay::config::environment(),
+        sterna_daemon::config::environment(),
         &source.set,
     )
     .map_err(|error| Failure::Usage(error.to_string()))?;

@@ -13,13 +13,10 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
-#[cfg(test)]
-mod documents;
 pub mod domain;
 mod http;
 mod limits;
 mod metrics;
-mod private_file;
 mod running;
 mod service;
 pub mod store;

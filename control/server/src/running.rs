@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use sterna_daemon::private_file;
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tracing::info;
@@ -15,7 +16,6 @@ use crate::config::{Config, ConfigError};
 use crate::http;
 use crate::http::listener::Server;
 use crate::limits::FAREWELL;
-use crate::private_file;
 use crate::service::Service;
 use crate::service::first_start::{self, FirstStartError};
 use crate::store::{OpenError, StoreError, open};

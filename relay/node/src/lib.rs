@@ -16,6 +16,3 @@ pub mod node;
 pub mod stream;
 pub mod tls;
 pub mod worker;
-
-#[cfg(test)]
-mod documents;

@@ -1,22 +1,21 @@
 //! The control service's configuration: layered, checked, explained.
 //!
 //! A flag goes over the environment, the environment over the file, the file over the default. An
-//! unknown key is an error that names the nearest known one. [`keys::KEYS`] says what each key
-//! means; `docs/CONTROL_CONFIG.md` is made of it.
+//! unknown key is an error that names the nearest known one. `keys` says what each key means;
+//! `docs/CONTROL_CONFIG.md` is made of it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sterna_control_api::Fleet;
+use sterna_daemon::config::{self as layered, KeyTable, Layered, Origins};
+use sterna_daemon::log::Log;
 
-mod document;
-pub mod keys;
-mod layers;
+mod keys;
 mod validate;
 
-pub use document::{defaults_toml, explain, markdown, overview};
-pub use layers::ConfigError;
+pub use sterna_daemon::config::ConfigError;
 pub(crate) use validate::authority_of;
 
 use crate::store::StoreConfig;
@@ -131,42 +130,8 @@ pub struct Limits {
     pub signals_queued_max: u32,
 }
 
-/// `[log]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// What is written.
-    pub level: LogLevel,
-    /// How it is written.
-    pub format: LogFormat,
-}
-
-/// How much is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogLevel {
-    /// When the service stops.
-    Error,
-    /// What is worth a morning look, too.
-    Warn,
-    /// Steps of the service's life, too.
-    #[default]
-    Info,
-    /// Decisions, too.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-/// How records are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For collectors: an object a line.
-    Json,
+impl Layered for Config {
+    const TABLE: &'static KeyTable = &keys::TABLE;
 }
 
 impl Default for Service {
@@ -237,15 +202,6 @@ impl Default for Limits {
     }
 }
 
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            level: LogLevel::Info,
-            format: LogFormat::Text,
-        }
-    }
-}
-
 impl Config {
     /// Reads all layers and checks the result.
     ///
@@ -256,8 +212,8 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
         sets: &[String],
     ) -> Result<Self, ConfigError> {
-        let config = layers::read(file, env, sets)?;
-        config.validate()?;
+        let (config, origins) = layered::read::<Self>(file, env, sets)?;
+        origins.blame(validate::faults(&config))?;
         Ok(config)
     }
 
@@ -266,7 +222,7 @@ impl Config {
     /// # Errors
     /// Everything that keeps the service from starting.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        validate::check(self)
+        Origins::default().blame(validate::faults(self))
     }
 
     /// What the service starts with all the same and should say so.

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
-use super::keys::{KEYS, Kind};
+use sterna_daemon::config::{Kind, defaults_toml, markdown};
+use sterna_daemon::documents;
+
 use super::*;
 
 fn load(text: &str, env: &[(&str, &str)], sets: &[&str]) -> Result<Config, ConfigError> {
@@ -35,11 +37,11 @@ fn everything_that_is_wrong_is_named_at_once_with_its_place_and_the_nearest_key(
     let error = load(file, &env, &["limits.websockets_max=0"]).unwrap_err();
     let text = error.to_string();
     for part in [
-        "control.toml:2: no key control.lisen; the nearest is control.listen",
+        "control.toml:2: control.lisen: no such key; the nearest is control.listen",
         "control.toml:4: heartbeat.interval_s",
-        "control.toml:5: there is no section [datbase]",
+        "control.toml:5: datbase: no such section; the nearest is [database]",
         "STERNA_CONTROL_FLEEET: no such key; the nearest is STERNA_CONTROL_FLEET",
-        "--set limits.websockets_max=…: limits.websockets_max: write a whole number from 1",
+        "--set limits.websockets_max=…: limits.websockets_max: 0 is out of range; write a whole number from 1",
     ] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
@@ -55,7 +57,10 @@ fn plain_http_is_refused_beyond_loopback_unless_a_proxy_ends_tls() {
 
 #[test]
 fn the_defaults_that_are_printed_are_read_back_as_the_defaults() {
-    assert_eq!(load(&defaults_toml(), &[], &[]).unwrap(), Config::default());
+    assert_eq!(
+        load(&defaults_toml::<Config>(), &[], &[]).unwrap(),
+        Config::default()
+    );
 }
 
 #[test]
@@ -72,7 +77,10 @@ fn each_field_has_a_key_and_each_key_a_field() {
             names.map(move |name| format!("{section}.{name}"))
         })
         .collect();
-    let mut keys: Vec<_> = KEYS.iter().map(|key| key.path.to_owned()).collect();
+    let mut keys: Vec<_> = Config::TABLE
+        .keys()
+        .map(|key| key.path.to_owned())
+        .collect();
     fields.sort();
     keys.sort();
     assert_eq!(fields, keys);
@@ -81,7 +89,7 @@ fn each_field_has_a_key_and_each_key_a_field() {
 #[test]
 fn a_default_lies_within_what_its_key_allows() {
     let table = toml::Table::try_from(Config::default()).unwrap();
-    for key in KEYS {
+    for key in Config::TABLE.keys() {
         if let Kind::Number(min, max) = key.kind {
             let value = table[key.section()][key.name()].as_integer().unwrap();
             assert!(
@@ -103,5 +111,5 @@ fn the_password_of_the_database_is_shown_by_nothing() {
 
 #[test]
 fn documents_control_config_is_current() {
-    crate::documents::assert_current("CONTROL_CONFIG.md", &markdown());
+    documents::assert_current("CONTROL_CONFIG.md", &markdown::<Config>());
 }

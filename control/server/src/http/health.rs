@@ -66,7 +66,7 @@ async fn readyz(State(app): State<App>) -> Result<Json<Status>, Refusal> {
 ))]
 async fn show_metrics(State(app): State<App>) -> Response {
     gauges(&app);
-    let page = app.metrics.render();
+    let page = metrics::render(&app.metrics);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response()
 }
 

@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use sterna_daemon::metrics::Page;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -21,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
 use crate::limits::{FAREWELL, HANDSHAKE_MAX, HEAD_BYTES_MAX, HEAD_MAX};
-use crate::metrics::{CONNECTIONS_REFUSED, Metrics};
+use crate::metrics::CONNECTIONS_REFUSED;
 
 /// How long the service waits after it could not take a connection, most often for want of
 /// descriptors.
@@ -61,7 +62,7 @@ impl Server {
         tls: Option<TlsAcceptor>,
         connections_max: u32,
         router: Router,
-        metrics: Arc<Metrics>,
+        metrics: Arc<Page>,
         open: Arc<AtomicU64>,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
@@ -94,7 +95,7 @@ struct Accepting {
     places: Arc<Semaphore>,
     router: Router,
     tls: Option<TlsAcceptor>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<Page>,
     open: Arc<AtomicU64>,
 }
 

@@ -126,6 +126,6 @@ pub(crate) fn document() -> String {
 mod tests {
     #[test]
     fn documents_control_openapi_is_current() {
-        crate::documents::assert_current("openapi-control.json", &super::document());
+        sterna_daemon::documents::assert_current("openapi-control.json", &super::document());
     }
 }

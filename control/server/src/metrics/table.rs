@@ -1,44 +1,11 @@
 //! What there is to say about each metric: the one table behind the page and
 //! `docs/CONTROL_METRICS.md`.
 
-use std::fmt::Write as _;
-
-use metrics::Unit;
+use sterna_daemon::metrics::{markdown as rows, values};
 
 use crate::service::refusal::Proof;
 
-/// One metric.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Metric {
-    pub(crate) name: &'static str,
-    pub(super) kind: Kind,
-    pub(super) unit: Unit,
-    pub(crate) labels: &'static [&'static str],
-    pub(super) help: &'static str,
-}
-
-/// How a metric moves.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
-    /// Grows until the service restarts.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Counts by size.
-    Histogram,
-}
-
-macro_rules! metrics {
-    ($($const:ident = $kind:ident $name:literal $unit:ident [$($label:literal),*] $help:literal;)+) => {
-        $(pub(crate) const $const: Metric = Metric {
-            name: $name, kind: Kind::$kind, unit: Unit::$unit, labels: &[$($label),*], help: $help,
-        };)+
-        /// Every metric, in the order of the document.
-        pub(super) const METRICS: &[Metric] = &[$($const),+];
-    };
-}
-
-metrics! {
+sterna_daemon::metrics! {
     BUILD_INFO = Gauge "control_build_info" Count ["version", "database"] "1; the labels say what runs, and on which database.";
     UPTIME = Gauge "control_uptime_seconds" Seconds [] "How long the service has run.";
     RESIDENT = Gauge "process_resident_memory_bytes" Bytes [] "Resident memory of the process.";
@@ -77,38 +44,20 @@ metrics! {
 /// `docs/CONTROL_METRICS.md`.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text = String::from(
+    let mut text = rows(
         "# Control service metrics\n\n\
          <!-- Generated from control/server/src/metrics by `cargo xtask docs`. -->\n\n\
          `GET /metrics` of the control service, in Prometheus' text format. Counters begin at 0 when the service starts, and \
-         each replica has its own. No address, no name of a node, device or person and no key is ever a label.\n\n\
-         | metric | type | labels | meaning |\n|---|---|---|---|\n",
+         each replica has its own. No address, no name of a node, device or person and no key is ever a label.\n\n",
+        METRICS,
     );
-    for metric in METRICS {
-        let labels: Vec<_> = metric
-            .labels
+    let about = "`reason` of `control_auth_failures_total`. From outside all look the same, but for a clock that is wrong.";
+    values(
+        &mut text,
+        ("Why a proof did not hold", about, "reason"),
+        Proof::ALL
             .iter()
-            .map(|label| format!("`{label}`"))
-            .collect();
-        let kind = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
-        let _ = writeln!(
-            text,
-            "| `{}` | {kind} | {} | {} |",
-            metric.name,
-            labels.join(", "),
-            metric.help
-        );
-    }
-    text.push_str(
-        "\n## Why a proof did not hold\n\n`reason` of `control_auth_failures_total`. From outside all look the same, but for a clock \
-         that is wrong.\n\n| reason | meaning |\n|---|---|\n",
+            .map(|proof| (proof.as_str(), proof.describe())),
     );
-    for proof in Proof::ALL {
-        let _ = writeln!(text, "| `{}` | {} |", proof.as_str(), proof.describe());
-    }
     text
 }

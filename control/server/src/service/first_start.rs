@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use sterna_control_api::access::{Role, TokenKind};
 use sterna_control_api::region::Region;
 use sterna_control_api::rotation::{KeyPurpose, KeyStage};
+use sterna_daemon::private_file;
 use tracing::info;
 
 use super::callers::{Fresh, ShownKind};
 use super::{keys, unix_s};
 use crate::domain::{Act, KeyRecord, TokenRecord};
-use crate::private_file;
 use crate::store::{Conflict, PageRequest, Store, StoreError};
 
 /// The region that is there at first.

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sterna_control_api::device::NatReport;
 use sterna_control_api::signal::ToDevice;
 use sterna_control_api::{DeviceId, GroupId, TenantId};
+use sterna_daemon::metrics::Page;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::metrics::{Metrics, PUSHES};
+use crate::metrics::PUSHES;
 
 /// Why the service ends a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,11 +111,11 @@ pub(crate) struct Hub {
     connected: Mutex<HashMap<DeviceId, Connected>>,
     generation: AtomicU64,
     queued_max: usize,
-    metrics: Arc<Metrics>,
+    metrics: Arc<Page>,
 }
 
 impl Hub {
-    pub(crate) fn new(queued_max: u32, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(queued_max: u32, metrics: Arc<Page>) -> Self {
         Self {
             connected: Mutex::default(),
             generation: AtomicU64::new(0),
@@ -295,7 +296,7 @@ mod tests {
     const TENANT: TenantId = TenantId(1);
 
     fn hub() -> Hub {
-        Hub::new(4, Arc::new(Metrics::new()))
+        Hub::new(4, Arc::new(crate::metrics::page()))
     }
 
     #[test]

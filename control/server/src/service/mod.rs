@@ -21,11 +21,12 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sterna_control_api::node::SignedOrders;
 use sterna_control_api::{NodeId, TenantId};
+use sterna_daemon::metrics::Page;
 use tokio::sync::{Notify, watch};
 use tracing::error;
 
 use crate::config::Config;
-use crate::metrics::{Metrics, SNAPSHOTS, STORE_ERRORS};
+use crate::metrics::{self, SNAPSHOTS, STORE_ERRORS};
 use crate::store::{SharedStore, StoreError};
 
 pub(crate) mod audit;
@@ -63,7 +64,7 @@ const NOTED_REFUSALS_PER_S: u32 = 10;
 pub(crate) struct Service {
     pub(crate) config: Config,
     pub(crate) store: SharedStore,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Page>,
     pub(crate) rates: rates::Rates,
     pub(crate) passwords: passwords::Passwords,
     pub(crate) counters: counters::Counters,
@@ -123,7 +124,7 @@ impl Service {
             .iter()
             .filter_map(|node| node.heartbeat.as_ref());
         let counters = heard.map(|last| (last.node.0, last.counter));
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(metrics::page());
         let live = live::Live::new(config.heartbeat.interval_s);
         let public = crate::config::authority_of(&config.control.public_url);
         let per_s =

@@ -12,12 +12,12 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
+use sterna_daemon::log::Repeated;
 use tracing::warn;
 
 use super::Admin;
 use super::problem::Problem;
 use crate::config::Secret;
-use crate::log::Repeated;
 
 static WRONG_TOKENS: Repeated = Repeated::new();
 

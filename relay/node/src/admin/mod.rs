@@ -10,13 +10,13 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use sterna_daemon::log::Repeated;
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::config;
-use crate::log::Repeated;
 use crate::metrics::MetricsPage;
 
 mod control;
@@ -187,6 +187,6 @@ mod tests {
 
     #[test]
     fn documents_openapi_is_current() {
-        crate::documents::assert_current("openapi-node.json", &openapi());
+        sterna_daemon::documents::assert_current("openapi-node.json", &openapi());
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use sterna_daemon::config::{Key, Kind, Section};
 
 use super::cidr;
 use super::secret::Secret;
@@ -29,3 +30,27 @@ impl Default for Admin {
         }
     }
 }
+
+/// The section's keys.
+pub(super) const SECTION: Section = Section {
+    name: "admin",
+    about: "Health, metrics and administration, on a listener of their own.",
+    keys: &[
+        Key {
+            path: "admin.listen",
+            meaning: "Where health, metrics and administration are served. Beyond loopback, `admin.token` must be set.",
+            unit: "ADDRESS:PORT",
+            kind: Kind::Socket(DEFAULT_ADMIN_PORT),
+            advice: "loopback or a monitoring network",
+            ..Key::PLAIN
+        },
+        Key {
+            path: "admin.token",
+            meaning: "The bearer token of administration. Health and metrics need none.",
+            kind: Kind::Secret,
+            advice: "32 random characters or more",
+            reload: true,
+            ..Key::PLAIN
+        },
+    ],
+};

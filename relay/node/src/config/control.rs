@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use axum::http::Uri;
 use serde::{Deserialize, Serialize};
+use sterna_daemon::config::{Fault, Key, Kind, Section};
 
 use super::Config;
 use super::secret::Secret;
-use super::validate::Fault;
 
 /// What a join token begins with.
 const TOKEN_PREFIX: &str = "sterna-join-1.";
@@ -119,6 +119,53 @@ fn is_region(code: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
+
+/// The section's keys.
+pub(super) const SECTION: Section = Section {
+    name: "control",
+    about: "The control service of the fleet that the node belongs to: it sends TURN secrets, ticket keys, limits and what is revoked, and shows devices the way here. What it sent last lies in `orders.json` in `node.data_dir`, so that the node serves, and starts, without it.",
+    keys: &[
+        Key {
+            path: "control.url",
+            meaning: "Where the control service is. Empty: the node stands alone.",
+            advice: "https://HOST or https://HOST:PORT; plain http:// on this host only",
+            reload: true,
+            ..Key::PLAIN
+        },
+        Key {
+            path: "control.join_token",
+            meaning: "What the node shows to be let into the fleet, the first time; from then on it proves itself with the key in `node.data_dir`.",
+            kind: Kind::Secret,
+            advice: "from `sterna token join --region REGION`; remove it once the node has registered",
+            reload: true,
+            ..Key::PLAIN
+        },
+        Key {
+            path: "control.join_token_file",
+            meaning: "A file that holds the join token instead; read whenever the token is needed.",
+            kind: Kind::Path,
+            advice: "readable by the node's user only",
+            reload: true,
+            ..Key::PLAIN
+        },
+        Key {
+            path: "control.insecure_http",
+            meaning: "Lets `control.url` be http:// on another host: TURN secrets go over the network in clear.",
+            kind: Kind::Flag,
+            advice: "false, but where something else protects the way, such as a tunnel",
+            reload: true,
+            ..Key::PLAIN
+        },
+        Key {
+            path: "control.ca_file",
+            meaning: "PEM file with the authorities that the service's certificate may be from, instead of the system's.",
+            kind: Kind::Path,
+            advice: "for a service with a certificate of your own authority",
+            reload: true,
+            ..Key::PLAIN
+        },
+    ],
+};
 
 #[cfg(test)]
 mod tests {

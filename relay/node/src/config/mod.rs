@@ -1,24 +1,21 @@
 //! The node's configuration: one struct a section, layered, checked, explained.
 //!
 //! A flag goes over the environment, the environment over the file, the file over the default. An
-//! unknown key is an error that names the nearest known one. [`keys::KEYS`] says what each key
-//! means; `docs/CONFIG.md` is made of it.
+//! unknown key is an error that names the nearest known one. Beside the struct of each section stands
+//! what there is to say about its keys; `docs/CONFIG.md` is made of it.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sterna_daemon::config::{self as layered, KeyTable, Layered, Origins};
 
 mod acme;
 mod admin;
 mod auth;
 mod cidr;
 mod control;
-mod document;
 mod dscp;
-mod error;
 mod flow;
-pub mod keys;
-mod layers;
 mod limits;
 mod log;
 mod node;
@@ -27,7 +24,6 @@ mod peers;
 mod port_range;
 mod redirect;
 mod secret;
-mod spelling;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -39,11 +35,8 @@ pub use acme::{Acme, AcmeChallenge, DEFAULT_DIRECTORY, ExternalAccount};
 pub use admin::{Admin, DEFAULT_ADMIN_PORT};
 pub use auth::{Auth, User};
 pub use control::Control;
-pub use document::{defaults_toml, explain, markdown, overview};
-pub use error::{ConfigError, Problem, Source};
 pub use flow::Flow;
 pub use limits::Limits;
-pub use log::{Log, LogFormat, LogLevel};
 pub use node::{EngineName, Node};
 pub use oauth::{OAuthAlgorithm, OAuthKey};
 pub use peers::{PeerUser, Peers};
@@ -54,7 +47,49 @@ pub use tcp::Tcp;
 pub use tls::Tls;
 pub use turn::{DEFAULT_PORT, Turn};
 
-use layers::{Layers, Origins};
+pub use sterna_daemon::config::ConfigError;
+use sterna_daemon::log::Log;
+
+/// The node's keys, whose table is also what `sterna config` explains and `docs/CONFIG.md` lists.
+const TABLE: KeyTable = KeyTable {
+    sections: &[
+        node::SECTION,
+        turn::SECTION,
+        flow::SECTION,
+        tcp::SECTION,
+        auth::SECTION,
+        peers::SECTION,
+        limits::SECTION,
+        tls::SECTION,
+        admin::SECTION,
+        control::SECTION,
+        log::SECTION,
+    ],
+    prefix: "STERNA_",
+    implied: "",
+    foreign: &[
+        "STERNA_CONFIG",
+        "STERNA_BENCH_SECRET",
+        "STERNA_CONTROL_TOKEN",
+        "STERNA_TICKET_SECRET",
+    ],
+    file_introduction: "# A Sterna node, every key at its default. Keep only what you change.\n\
+         # A flag (--set section.key=value) goes over the environment (STERNA_SECTION_KEY), which goes over this file.\n",
+    document_introduction: "# Node configuration\n\n\
+         <!-- Generated from relay/node/src/config by `cargo xtask docs`. -->\n\n\
+         A node reads one TOML file (`sterna relay --config FILE`). Every key has a default, so an empty file is a file; only \
+         credentials must be given. `--set section.key=value` goes over the environment variable `STERNA_SECTION_KEY`, \
+         which goes over the file, which goes over the default. Lists are written `a,b` by flag and environment, users \
+         `name:password`, pairs of addresses `internal=public`; TOML is understood there too.\n\n\
+         An unknown key is an error that names the nearest known one. `sterna config check` reads the configuration as the \
+         node would and reports everything that is wrong at once; `sterna config explain KEY` prints what is below; \
+         `sterna config defaults` prints a file to start from. SIGHUP and `POST /reload` apply the keys that are marked \
+         \"reload\" without touching a session.\n",
+};
+
+impl Layered for Config {
+    const TABLE: &'static KeyTable = &TABLE;
+}
 
 /// The whole configuration of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -94,8 +129,8 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
         sets: &[String],
     ) -> Result<Self, ConfigError> {
-        let (config, origins) = Self::layered(file, env, sets)?;
-        config.check(&origins)?;
+        let (config, origins) = layered::read::<Self>(file, env, sets)?;
+        origins.blame(validate::faults(&config))?;
         Ok(config)
     }
 
@@ -109,7 +144,7 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
         sets: &[String],
     ) -> Result<Self, ConfigError> {
-        Self::layered(file, env, sets).map(|(config, _)| config)
+        layered::read(file, env, sets).map(|(config, _)| config)
     }
 
     /// Checks what one value cannot show alone.
@@ -117,7 +152,7 @@ impl Config {
     /// # Errors
     /// Everything that keeps a node from starting.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        self.check(&Origins::new())
+        Origins::default().blame(validate::faults(self))
     }
 
     /// What the node starts with all the same and should say so; alarming where it must be.
@@ -141,52 +176,8 @@ impl Config {
     pub fn restart_needed(&self, newer: &Self) -> Vec<&'static str> {
         let (old, new) = (self.redacted(), newer.redacted());
         let differs =
-            |key: &&keys::Key| old[key.section()][key.name()] != new[key.section()][key.name()];
-        keys::KEYS
-            .iter()
-            .filter(|key| !key.reload)
-            .filter(differs)
-            .map(|key| key.path)
-            .collect()
+            |key: &&layered::Key| old[key.section()][key.name()] != new[key.section()][key.name()];
+        let waiting = Self::TABLE.keys().filter(|key| !key.reload);
+        waiting.filter(differs).map(|key| key.path).collect()
     }
-
-    fn layered(
-        file: Option<&Path>,
-        env: impl Iterator<Item = (String, String)>,
-        sets: &[String],
-    ) -> Result<(Self, Origins), ConfigError> {
-        let mut layers = Layers::default();
-        if let Some(path) = file {
-            layers.file(path);
-        }
-        layers.environment(env);
-        layers.flags(sets);
-        layers.finish()
-    }
-
-    fn check(&self, origins: &Origins) -> Result<(), ConfigError> {
-        let problems: Vec<_> = validate::faults(self)
-            .into_iter()
-            .map(|(key, sentence)| Problem {
-                source: origins.get(key).cloned().unwrap_or(Source::Default),
-                key: key.to_owned(),
-                sentence,
-            })
-            .collect();
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError { problems })
-        }
-    }
-
-    fn deserialize_table(table: toml::Table) -> Result<Self, toml::de::Error> {
-        Self::deserialize(toml::Value::Table(table))
-    }
-}
-
-/// The process's environment without what is not text, which `std::env::vars` would panic on.
-pub fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }

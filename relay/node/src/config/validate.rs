@@ -3,12 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::Config;
-use super::keys::{KEYS, Kind};
-use super::spelling;
+use sterna_daemon::config::{Fault, out_of_range};
 
-/// A fault: the key to blame and the sentence.
-pub(super) type Fault = (&'static str, String);
+use super::Config;
 
 /// A longer realm would make a 401 larger than the amplification budget allows (RFC 8489 §14.9
 /// allows 127 characters).
@@ -26,8 +23,7 @@ const SECRET_BYTES_ADVISED: usize = 16;
 
 /// Everything that keeps the node from starting.
 pub(super) fn faults(config: &Config) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    numbers(config, &mut faults);
+    let mut faults = out_of_range(config);
     listeners(config, &mut faults);
     discovery(config, &mut faults);
     faults.extend(config.turn.alternate_faults());
@@ -95,25 +91,6 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         ));
     }
     warnings
-}
-
-fn numbers(config: &Config, faults: &mut Vec<Fault>) {
-    let values = config.redacted();
-    for key in KEYS {
-        let Kind::Number(min, max) = key.kind else {
-            continue;
-        };
-        let value = values[key.section()][key.name()].as_u64().unwrap_or(0);
-        if value < min || value > max {
-            faults.push((
-                key.path,
-                format!(
-                    "{value} is out of range; write {}",
-                    spelling::form(key.kind)
-                ),
-            ));
-        }
-    }
 }
 
 fn listeners(config: &Config, faults: &mut Vec<Fault>) {

@@ -11,10 +11,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use sterna_control_api::node::SignedOrders;
 use sterna_control_api::{NodeId, VerifyingKey};
+use sterna_daemon::private_file;
 use tracing::{info, warn};
 
 use super::standing::Standing;
-use crate::tls::private_file;
 
 /// In the data directory.
 const FILE: &str = "orders.json";

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sterna_control_api::{NodeId, RelayKey, SigningKey};
+use sterna_daemon::private_file;
 use sterna_flow::Secret;
 use zeroize::Zeroizing;
-
-use crate::tls::private_file;
 
 /// Both keys, in the data directory: 64 bytes in base64, the identity first.
 const FILE: &str = "node.key";

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use socket2::SockRef;
+use sterna_daemon::log::Repeated;
 use sterna_flow::{Rung, frame};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,7 +25,6 @@ use crate::limits::{
     FLOW_FAREWELL_MAX, FLOW_HANDSHAKE_MAX, FLOW_MESSAGE_BYTES_MAX, FLOW_PINGS_MAX,
     FLOW_TCP_UNSENT_BYTES, FLOW_TCP_USER_TIMEOUT,
 };
-use crate::log::Repeated;
 use crate::stream::{CutReason, Place, proxy};
 
 static BAD_HEADERS: Repeated = Repeated::new();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use sterna_daemon::metrics::Kind;
 use sterna_io::{BudgetLine, Description, EngineKind};
 use sterna_turn::WorkerId;
 
@@ -61,7 +62,7 @@ fn snapshot() -> NodeSnapshot {
 
 /// Renders on a thread that looks like a worker's, so that every metric has a value.
 fn page() -> String {
-    let thread = std::thread::Builder::new().name(format!("{}0", process::WORKER_THREAD));
+    let thread = std::thread::Builder::new().name(format!("{}0", WORKER_THREAD));
     thread.spawn(rendered).unwrap().join().unwrap()
 }
 
@@ -118,13 +119,9 @@ fn the_page_and_the_table_name_the_same_metrics_with_the_same_types() {
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))
         .collect();
-    let kind = |metric: &Metric| match metric.kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-    };
     let in_table: Vec<_> = METRICS
         .iter()
-        .map(|metric| format!("{} {}", metric.name, kind(metric)))
+        .map(|metric| format!("{} {}", metric.name, metric.kind.as_str()))
         .collect();
     assert_eq!(on_page, in_table.iter().map(String::as_str).collect());
     for metric in METRICS {
@@ -167,5 +164,5 @@ fn a_page_that_is_rendered_again_shows_the_newer_figures() {
 
 #[test]
 fn documents_metrics_is_current() {
-    crate::documents::assert_current("METRICS.md", &markdown());
+    sterna_daemon::documents::assert_current("METRICS.md", &markdown());
 }

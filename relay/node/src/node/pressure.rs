@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use sterna_daemon::log::REPEAT_WINDOW;
 use sterna_turn::DropReason;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
@@ -13,7 +14,6 @@ use tracing::warn;
 
 use super::shared::Shared;
 use crate::admin::NodeHandle as _;
-use crate::log::REPEAT_WINDOW;
 use crate::metrics::NodeSnapshot;
 
 /// The running look-out; it ends when this is dropped.

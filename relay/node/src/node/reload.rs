@@ -174,6 +174,8 @@ fn with_fixed(running: &Config, mut newer: Config) -> Config {
 
 #[cfg(test)]
 mod tests {
+    use sterna_daemon::config::Layered as _;
+
     use super::*;
 
     #[tokio::test]
@@ -219,7 +221,7 @@ mod tests {
         ];
         let newer = Config::read(None, std::iter::empty(), &sets.map(str::to_owned));
         let newer = newer.expect("keys of their form");
-        let waiting = config::keys::KEYS.iter().filter(|key| !key.reload);
+        let waiting = Config::TABLE.keys().filter(|key| !key.reload);
         let waiting: Vec<_> = waiting.map(|key| key.path).collect();
         assert_eq!(running.restart_needed(&newer), waiting);
         let after = with_fixed(&running, newer);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use sterna_control_api::node::DesiredState;
+use sterna_daemon::log::LogHandle;
 use sterna_io::{BudgetLine, Description};
 use sterna_turn::{AllocationView, Registry, Revoke};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -20,7 +21,6 @@ use crate::config::{Config, ConfigError};
 use crate::control_link::{Board, LinkFigures, Standing};
 use crate::flow::{FlowHandle, FlowViews, Identity};
 use crate::limits::CONTROL_ANSWER_MAX;
-use crate::log::LogHandle;
 use crate::mailbox::{Control, Mailbox, Mailboxes};
 use crate::metrics::{FlowFigures, NodeSnapshot};
 use crate::stream::Streams;

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use crate::flow::{FlowInbox, FlowMailboxes, FlowPlan, Wake, WorkerFlow, relay_of, shard_of};
 use crate::held_ports::HeldPorts;
 use crate::mailbox::{Inbox, Mailboxes, mailbox};
+use crate::metrics::WORKER_THREAD;
 use crate::stream::peer::Peers;
 use crate::worker::Worker;
 
@@ -102,7 +103,7 @@ pub(super) fn spawn(plan: &Plan, listeners: Vec<Vec<UdpSocket>>) -> io::Result<W
         };
         threads.push(
             thread::Builder::new()
-                .name(format!("worker-{index}"))
+                .name(format!("{WORKER_THREAD}{index}"))
                 .spawn(run)?,
         );
         starts.push(start);

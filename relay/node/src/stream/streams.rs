@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sterna_daemon::log::Repeated;
 use sterna_turn::{Client, Transport};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -17,7 +18,7 @@ use super::connection::{Context, End};
 use super::counters::{CutReason, StreamCounters, Tally, add};
 use super::listener::{Protocols, StreamListener, prepare};
 use super::{StreamConfig, StreamSink};
-use crate::log::{Redacted, Repeated};
+use crate::log::Redacted;
 
 /// How long a listener rests when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

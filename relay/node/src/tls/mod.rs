@@ -23,7 +23,6 @@ use crate::config;
 pub(crate) mod acme;
 mod certificate;
 mod error;
-pub(crate) mod private_file;
 mod self_signed;
 mod watch;
 

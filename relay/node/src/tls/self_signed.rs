@@ -6,9 +6,10 @@ use std::path::Path;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, date_time_ymd};
 use rustls::crypto::CryptoProvider;
+use sterna_daemon::private_file;
 
+use super::TlsError;
 use super::certificate::{Identity, chain, private_key, read};
-use super::{TlsError, private_file};
 
 /// Key and certificate, in the data directory.
 const FILE: &str = "self-signed.pem";

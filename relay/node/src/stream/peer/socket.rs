@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use sterna_daemon::log::Repeated;
 use sterna_turn::limits::CONNECT_PATIENCE_S;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::{Peers, Session};
-use crate::log::Repeated;
 use crate::mailbox::StreamLetter;
 
 /// Connections of peers that the kernel has accepted and the node has not.

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 use instant_acme::AccountCredentials;
 use sha2::{Digest, Sha256};
+use sterna_daemon::private_file;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::AcmeError;
-use crate::tls::{certificate, private_file};
+use crate::tls::certificate;
 
 const FOLDER: &str = "acme";
 

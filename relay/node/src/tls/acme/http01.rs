@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sterna_daemon::log::Repeated;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -20,7 +21,6 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::challenge::Answers;
-use crate::log::Repeated;
 use crate::stream::listen;
 
 /// Connections that are served at a time; others wait to be accepted.

@@ -6,12 +6,18 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Makes a directory that its owner only may look into, and those above it.
-pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When it is not there and cannot be made.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// Writes a file unless there is one. Whoever comes second keeps the first one's.
-pub(crate) fn create(path: &Path, text: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// When it cannot be written.
+pub fn create(path: &Path, text: &[u8]) -> io::Result<()> {
     with_draft(path, text, |draft| match fs::hard_link(draft, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
@@ -19,7 +25,10 @@ pub(crate) fn create(path: &Path, text: &[u8]) -> io::Result<()> {
 }
 
 /// Writes a file, in place of one that may be there.
-pub(crate) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// When it cannot be written; the one that was there is still whole.
+pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     with_draft(path, text, |draft| fs::rename(draft, path))?;
     // The new name is on the disk once its directory is.
     match path.parent() {

@@ -3,20 +3,19 @@
 
 use toml::Value;
 
-use super::keys::Kind;
+use super::Kind;
 
 /// Reads a value of a kind, or says how it is written.
 pub(super) fn value(kind: Kind, text: &str) -> Result<Value, String> {
     let text = text.trim();
-    let wrong = || format!("{} expected", form(kind));
+    let wrong = || format!("{} expected", kind.form());
     match kind {
         Kind::Text
         | Kind::Secret
+        | Kind::Form(_)
         | Kind::Path
-        | Kind::Socket
-        | Kind::Choice(_)
-        | Kind::Dscp
-        | Kind::PortRange => Ok(quoted(text).unwrap_or_else(|| text.into())),
+        | Kind::Socket(_)
+        | Kind::Choice(_) => Ok(quoted(text).unwrap_or_else(|| text.into())),
         Kind::Number(..) => text
             .replace('_', "")
             .parse::<i64>()
@@ -29,55 +28,34 @@ pub(super) fn value(kind: Kind, text: &str) -> Result<Value, String> {
         Kind::List | Kind::SecretList => {
             Ok(array(text).unwrap_or_else(|| Value::Array(items(text).map(Value::from).collect())))
         }
-        Kind::Users => match array(text) {
-            Some(users) => Ok(users),
+        Kind::Records { fields, .. } => match array(text) {
+            Some(records) => Ok(records),
             None => items(text)
-                .map(|item| {
-                    item.split_once(':')
-                        .map(|(name, password)| pairs([("name", name), ("password", password)]))
-                })
+                .map(|item| record(fields, item))
                 .collect::<Option<Vec<_>>>()
                 .map(Value::Array)
                 .ok_or_else(wrong),
         },
-        Kind::Table => parsed(text).filter(Value::is_table).ok_or_else(wrong),
-        Kind::Tables(_) => array(text).ok_or_else(wrong),
-        Kind::AddressMap => match parsed(text).filter(Value::is_table) {
+        Kind::Map(_) => match parsed(text).filter(Value::is_table) {
             Some(table) => Ok(table),
             None => items(text)
-                .map(|item| item.split_once('='))
-                .collect::<Option<Vec<_>>>()
-                .map(|entries| {
-                    pairs(
-                        entries
-                            .into_iter()
-                            .map(|(from, to)| (from.trim(), to.trim())),
-                    )
+                .map(|item| {
+                    item.split_once('=')
+                        .map(|(from, to)| (from.trim(), to.trim()))
                 })
+                .collect::<Option<Vec<_>>>()
+                .map(pairs)
                 .ok_or_else(wrong),
         },
+        Kind::Tables(_) => array(text).ok_or_else(wrong),
+        Kind::Table(_) => parsed(text).filter(Value::is_table).ok_or_else(wrong),
     }
 }
 
-/// What a value of a kind looks like.
-pub(super) fn form(kind: Kind) -> String {
-    match kind {
-        Kind::Text | Kind::Secret => "a text".to_owned(),
-        Kind::Path => "a path".to_owned(),
-        Kind::Socket => "ADDRESS:PORT, such as \"127.0.0.1:9478\"".to_owned(),
-        Kind::Number(min, max) => format!("a whole number from {min} to {max}"),
-        Kind::Flag => "true or false".to_owned(),
-        Kind::Choice(choices) => choices.iter().map(|choice| format!("\"{choice}\"")).collect::<Vec<_>>().join(" or "),
-        Kind::Dscp => "\"copy\" or a number from 0 to 63".to_owned(),
-        Kind::PortRange => "LOW-HIGH, such as \"49152-65535\"".to_owned(),
-        Kind::List | Kind::SecretList => "a list of texts, such as [\"a\", \"b\"]".to_owned(),
-        Kind::Users => "users, such as [{ name = \"alice\", password = \"…\" }] (alice:password by flag)".to_owned(),
-        Kind::Table => "a table in one line, such as { domains = [\"relay.example.org\"] }".to_owned(),
-        Kind::Tables(example) => format!("tables, such as {example}"),
-        Kind::AddressMap => {
-            "pairs of addresses, such as { \"10.0.0.4\" = \"192.0.2.4\" } (10.0.0.4=192.0.2.4 by flag)".to_owned()
-        }
-    }
+/// The texts of a record; the last one may hold colons.
+fn record(fields: &'static [&'static str], item: &str) -> Option<Value> {
+    let texts: Vec<_> = item.splitn(fields.len(), ':').collect();
+    (texts.len() == fields.len()).then(|| pairs(fields.iter().copied().zip(texts)))
 }
 
 /// Texts separated by commas; nothing at all is an empty list.
@@ -139,13 +117,17 @@ mod tests {
     }
 
     #[test]
-    fn users_and_address_pairs_have_a_plain_spelling() {
-        let users = value(Kind::Users, "alice:one, bob:t:w:o").expect("users");
+    fn records_and_pairs_have_a_plain_spelling() {
+        let users = Kind::Records {
+            fields: &["name", "password"],
+            form: "users",
+        };
+        assert!(value(users, "alice").is_err());
+        let users = value(users, "alice:one, bob:t:w:o").expect("users");
         assert_eq!(users[0]["name"].as_str(), Some("alice"));
         assert_eq!(users[1]["password"].as_str(), Some("t:w:o"));
-        let map = value(Kind::AddressMap, "10.0.0.4=192.0.2.4").expect("pairs");
+        let map = value(Kind::Map("pairs"), "10.0.0.4=192.0.2.4").expect("pairs");
         assert_eq!(map["10.0.0.4"].as_str(), Some("192.0.2.4"));
-        assert!(value(Kind::Users, "alice").is_err());
     }
 
     #[test]

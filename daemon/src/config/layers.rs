@@ -3,37 +3,35 @@
 //! Each value is checked alone where it stands, so that a report names the line, the variable or
 //! the flag, and names all of them at once.
 
-use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::path::Path;
 
 use toml::Value;
 use toml::de::DeTable;
 
-use super::Config;
-use super::error::{ConfigError, Problem, Source};
-use super::keys::{self, KEYS, Key, SECTIONS};
-use super::spelling;
-
-/// Variables with our prefix that are no keys.
-const OTHER_VARIABLES: &[&str] = &[
-    "STERNA_CONFIG",
-    "STERNA_BENCH_SECRET",
-    "STERNA_CONTROL_TOKEN",
-    "STERNA_TICKET_SECRET",
-];
-
-/// Where each key that is set was set.
-pub(super) type Origins = BTreeMap<&'static str, Source>;
+use super::error::{ConfigError, Origins, Problem, Source};
+use super::{Key, Layered, range, spelling};
 
 /// The values of all layers so far, with what was wrong on the way.
-#[derive(Default)]
-pub(super) struct Layers {
+pub(super) struct Layers<C> {
     table: toml::Table,
     origins: Origins,
     problems: Vec<Problem>,
+    of: PhantomData<C>,
 }
 
-impl Layers {
+impl<C> Default for Layers<C> {
+    fn default() -> Self {
+        Self {
+            table: toml::Table::new(),
+            origins: Origins::default(),
+            problems: Vec::new(),
+            of: PhantomData,
+        }
+    }
+}
+
+impl<C: Layered> Layers<C> {
     pub(super) fn file(&mut self, path: &Path) {
         match std::fs::read_to_string(path) {
             Ok(text) => self.text(path, &text),
@@ -46,7 +44,7 @@ impl Layers {
         }
     }
 
-    pub(super) fn text(&mut self, path: &Path, text: &str) {
+    fn text(&mut self, path: &Path, text: &str) {
         let at = |offset: usize| Source::File(path.to_owned(), line_of(text, offset));
         let parsed = DeTable::parse(text)
             .and_then(|lines| Ok((lines, toml::from_str::<toml::Table>(text)?)));
@@ -65,12 +63,12 @@ impl Layers {
             let section_source = at(section.span().start);
             let section = section.get_ref().as_ref();
             let Some(entries) = entries.get_ref().as_table() else {
-                let sentence = format!("keys stand in a section; {}", did_you_mean(section));
+                let sentence = format!("keys stand in a section; {}", did_you_mean::<C>(section));
                 self.problem(section_source, section, sentence);
                 continue;
             };
-            if !SECTIONS.iter().any(|(known, _)| *known == section) {
-                self.problem(section_source, section, unknown_section(section));
+            if !C::TABLE.sections.iter().any(|known| known.name == section) {
+                self.problem(section_source, section, unknown_section::<C>(section));
                 continue;
             }
             let Some(Value::Table(values)) = values.get_mut(section) else {
@@ -79,9 +77,9 @@ impl Layers {
             for name in entries.keys() {
                 let source = at(name.span().start);
                 let path = format!("{section}.{}", name.get_ref());
-                match (keys::find(&path), values.remove(name.get_ref().as_ref())) {
+                match (C::TABLE.find(&path), values.remove(name.get_ref().as_ref())) {
                     (Some(key), Some(value)) => self.put(key, value, source),
-                    _ => self.problem(source, &path, unknown_key(&path)),
+                    _ => self.problem(source, &path, unknown_key::<C>(&path)),
                 }
             }
         }
@@ -89,19 +87,18 @@ impl Layers {
 
     pub(super) fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         let mut ours: Vec<_> = variables
-            .filter(|(name, _)| name.starts_with("STERNA_"))
+            .filter(|(name, _)| name.starts_with(C::TABLE.prefix))
             .collect();
         ours.sort();
         for (name, text) in ours {
-            if OTHER_VARIABLES.contains(&name.as_str()) || is_service_link(&name) {
-                continue;
-            }
+            let known = C::TABLE.keys().find(|key| C::TABLE.variable(key) == name);
+            let foreign = C::TABLE.foreign.contains(&name.as_str()) || is_service_link(&name);
             let source = Source::Environment(name.clone());
-            match KEYS.iter().find(|key| key.variable() == name) {
+            match known {
                 Some(key) => self.spelled(key, &text, source),
+                None if foreign => {}
                 None => {
-                    let path = name["STERNA_".len()..].to_lowercase().replacen('_', ".", 1);
-                    let nearest = keys::nearest(&path).variable();
+                    let nearest = C::TABLE.variable(nearest_by_variable::<C>(&name));
                     self.problem(source, "", format!("no such key; the nearest is {nearest}"));
                 }
             }
@@ -118,22 +115,28 @@ impl Layers {
             // The value may be a secret: the flag is named without it.
             let path = path.trim();
             let source = Source::Set(format!("{path}=…"));
-            match keys::find(path) {
+            match C::TABLE.find(path) {
                 Some(key) => self.spelled(key, text, source),
-                None => self.problem(source, path, unknown_key(path)),
+                None => self.problem(source, path, unknown_key::<C>(path)),
             }
         }
     }
 
-    pub(super) fn finish(self) -> Result<(Config, Origins), ConfigError> {
-        if !self.problems.is_empty() {
-            return Err(ConfigError {
-                problems: self.problems,
-            });
+    pub(super) fn finish(mut self) -> Result<(C, Origins), ConfigError> {
+        ConfigError::unless_empty(std::mem::take(&mut self.problems))?;
+        match deserialize(self.table) {
+            Ok(config) => Ok((config, self.origins)),
+            Err(message) => {
+                let problem = Problem {
+                    source: Source::Default,
+                    key: String::new(),
+                    sentence: message,
+                };
+                Err(ConfigError {
+                    problems: vec![problem],
+                })
+            }
         }
-        let config = Config::deserialize_table(self.table)
-            .map_err(|error| ConfigError::one(Source::Default, "", one_line(error.message())))?;
-        Ok((config, self.origins))
     }
 
     fn spelled(&mut self, key: &'static Key, text: &str, source: Source) {
@@ -145,12 +148,12 @@ impl Layers {
 
     fn put(&mut self, key: &'static Key, value: Value, source: Source) {
         let alone = table(key.section(), table(key.name(), value.clone()).into());
-        if let Err(error) = Config::deserialize_table(alone) {
-            return self.problem(
-                source,
-                key.path,
-                explain_type(key, one_line(error.message())),
-            );
+        if let Err(message) = deserialize::<C>(alone) {
+            return self.problem(source, key.path, explain_type(key, message));
+        }
+        let number = value.as_integer().map(i128::from);
+        if let Some(sentence) = number.and_then(|number| range::fault(key, number)) {
+            return self.problem(source, key.path, sentence);
         }
         let section = self
             .table
@@ -177,20 +180,39 @@ fn table(name: &str, value: Value) -> toml::Table {
     table
 }
 
-fn unknown_key(path: &str) -> String {
-    format!("no such key; {}", did_you_mean(path))
+/// A configuration of these values alone, or what is wrong with them.
+fn deserialize<C: Layered>(values: toml::Table) -> Result<C, String> {
+    C::deserialize(Value::Table(values)).map_err(|error| one_line(error.message()))
 }
 
-fn unknown_section(section: &str) -> String {
-    let nearest = SECTIONS
-        .iter()
-        .min_by_key(|(known, _)| strsim::damerau_levenshtein(known, section));
-    let (nearest, _) = nearest.expect("invariant: the table of sections is not empty");
+fn unknown_key<C: Layered>(path: &str) -> String {
+    format!("no such key; {}", did_you_mean::<C>(path))
+}
+
+fn unknown_section<C: Layered>(name: &str) -> String {
+    let sections = C::TABLE.sections.iter();
+    let nearest = sections.min_by_key(|known| strsim::damerau_levenshtein(known.name, name));
+    let nearest = nearest.map_or("", |section| section.name);
     format!("no such section; the nearest is [{nearest}]")
 }
 
-fn did_you_mean(path: &str) -> String {
-    format!("the nearest is {}", keys::nearest(path).path)
+fn did_you_mean<C: Layered>(path: &str) -> String {
+    format!("the nearest is {}", C::TABLE.nearest(path).path)
+}
+
+/// The key that a variable may have meant: with the same name in another section, or spelt nearly so.
+fn nearest_by_variable<C: Layered>(variable: &str) -> &'static Key {
+    let rest = variable[C::TABLE.prefix.len()..].to_lowercase();
+    let name = rest.split_once('_').map_or("", |(_, name)| name);
+    let same_name = C::TABLE.keys().find(|key| key.name() == name);
+    let spelt_so = || {
+        C::TABLE
+            .keys()
+            .min_by_key(|key| strsim::damerau_levenshtein(&C::TABLE.variable(key), variable))
+    };
+    same_name
+        .or_else(spelt_so)
+        .expect("invariant: the table of keys is not empty")
 }
 
 /// Serde says "invalid type: string …, expected u32": the unit and the form help more than the
@@ -200,7 +222,7 @@ fn explain_type(key: &Key, message: String) -> String {
         || message.starts_with("invalid value")
         || message.starts_with("unknown variant")
     {
-        format!("{message}; write {}", spelling::form(key.kind))
+        format!("{message}; write {}", key.kind.form())
     } else {
         message
     }

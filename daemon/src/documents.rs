@@ -3,10 +3,13 @@
 use std::path::Path;
 
 /// Fails where `docs/NAME` is not `text`; with `UPDATE_DOCS` in the environment it writes it
-/// instead.
-pub(crate) fn assert_current(name: &str, text: &str) {
+/// instead. For tests.
+///
+/// # Panics
+/// Where the document is not current, or cannot be written.
+pub fn assert_current(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../docs")
+        .join("../docs")
         .join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, text).expect("docs/ can be written");

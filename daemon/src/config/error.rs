@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, said to the operator.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -34,14 +35,38 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
+/// What one value cannot show alone: the key to blame and the sentence.
+pub type Fault = (&'static str, String);
+
+/// Where each key that is set was set.
+#[derive(Clone, Debug, Default)]
+pub struct Origins(BTreeMap<&'static str, Source>);
+
+impl Origins {
+    /// All faults that a check has found, each with where its key was set.
+    ///
+    /// # Errors
+    /// Where there are any.
+    pub fn blame(&self, faults: impl IntoIterator<Item = Fault>) -> Result<(), ConfigError> {
+        let problem = |(key, sentence): Fault| Problem {
+            source: self.0.get(key).cloned().unwrap_or(Source::Default),
+            key: key.to_owned(),
+            sentence,
+        };
+        ConfigError::unless_empty(faults.into_iter().map(problem).collect())
+    }
+
+    pub(super) fn insert(&mut self, key: &'static str, source: Source) {
+        self.0.insert(key, source);
+    }
+}
+
 impl ConfigError {
-    pub(super) fn one(source: Source, key: impl Into<String>, sentence: impl Into<String>) -> Self {
-        Self {
-            problems: vec![Problem {
-                source,
-                key: key.into(),
-                sentence: sentence.into(),
-            }],
+    pub(super) fn unless_empty(problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Self { problems })
         }
     }
 }

@@ -2,20 +2,41 @@
 
 use std::fs;
 
+use super::{Metric, Page};
+
 /// The kernel's unit of processor time in /proc is fixed for user space (`USER_HZ`).
 const TICKS_PER_S: f64 = 100.0;
 
 /// Memory, descriptors and processor time; what cannot be read is left out.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Process {
-    pub(super) resident_bytes: Option<u64>,
-    pub(super) open_descriptors: Option<u64>,
-    pub(super) max_descriptors: Option<u64>,
-    pub(super) cpu_s: Option<f64>,
+pub struct Process {
+    /// Memory that is in use.
+    pub resident_bytes: Option<u64>,
+    /// Descriptors that are open.
+    pub open_descriptors: Option<u64>,
+    /// Descriptors that may be open.
+    pub max_descriptors: Option<u64>,
+    /// Processor time so far, user and system.
+    pub cpu_s: Option<f64>,
+}
+
+/// The gauges that a process shows itself by.
+#[derive(Clone, Copy, Debug)]
+pub struct Gauges {
+    /// Of its memory.
+    pub resident_bytes: Metric,
+    /// Of its open descriptors.
+    pub open_descriptors: Metric,
+    /// Of their limit.
+    pub max_descriptors: Metric,
+    /// Of its processor time.
+    pub cpu_s: Metric,
 }
 
 impl Process {
-    pub(super) fn read() -> Self {
+    /// How it is now.
+    #[must_use]
+    pub fn read() -> Self {
         Self {
             resident_bytes: status_kib("VmRSS:").map(|kib| kib * 1024),
             // The directory itself is open while it is counted.
@@ -28,6 +49,38 @@ impl Process {
                 .and_then(|stat| cpu_s(&stat)),
         }
     }
+
+    /// Sets the gauges of what could be read.
+    pub fn show(&self, page: &Page, gauges: Gauges) {
+        for (gauge, value) in [
+            (gauges.resident_bytes, self.resident_bytes),
+            (gauges.open_descriptors, self.open_descriptors),
+            (gauges.max_descriptors, self.max_descriptors),
+        ] {
+            if let Some(value) = value {
+                page.set(gauge, &[], value);
+            }
+        }
+        if let Some(cpu_s) = self.cpu_s {
+            page.set_f64(gauges.cpu_s, &[], cpu_s);
+        }
+    }
+}
+
+/// Processor time of each thread whose name begins so, by the rest of its name.
+#[must_use]
+pub fn threads_cpu_s(prefix: &str) -> Vec<(String, f64)> {
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    tasks
+        .filter_map(|task| {
+            let stat = fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+            let (_, name) = stat.split_once('(')?;
+            let (name, _) = name.rsplit_once(')')?;
+            Some((name.strip_prefix(prefix)?.to_owned(), cpu_s(&stat)?))
+        })
+        .collect()
 }
 
 fn status_kib(field: &str) -> Option<u64> {
@@ -64,6 +117,15 @@ mod tests {
         assert!(process.open_descriptors.is_some_and(|count| count >= 3));
         assert!(process.max_descriptors >= process.open_descriptors);
         assert!(process.cpu_s.is_some_and(|seconds| seconds >= 0.0));
+    }
+
+    #[test]
+    fn a_thread_is_found_by_its_name() {
+        let found = std::thread::Builder::new()
+            .name("wheel-7".to_owned())
+            .spawn(|| threads_cpu_s("wheel-"));
+        let found = found.expect("a thread").join().expect("its figures");
+        assert!(found.iter().any(|(wheel, _)| wheel == "7"), "{found:?}");
     }
 
     #[test]
