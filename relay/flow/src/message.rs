@@ -46,6 +46,9 @@ use crate::frame::{address_bytes, address_of_bytes, cut};
 use crate::limits::{ALTERNATES_MAX, TEXT_BYTES_MAX};
 use crate::{DropReason, FlowNumber};
 
+/// Stands for a limit of a later version, which nobody here can name: no version gives it out.
+const UNKNOWN_LIMIT: u8 = 0xFF;
+
 /// The kinds of messages, by their number.
 pub mod kind {
     /// See the module's table.
@@ -254,10 +257,10 @@ impl Message {
             Self::Response { token } => w.u8(kind::RESPONSE).put(token),
             Self::Rebound { observed } => w.u8(kind::REBOUND).put(&address_bytes(*observed)),
             Self::Stats(stats) => {
-                let limited = stats.limited_by.unwrap_or(LimitedBy::Nothing);
+                let limited = stats.limited_by.map_or(UNKNOWN_LIMIT, LimitedBy::byte);
                 let shown = &stats.dropped[..stats.dropped.len().min(DropReason::COUNT)];
                 w.u8(kind::STATS)
-                    .u8(limited.byte())
+                    .u8(limited)
                     .u32(stats.sojourn_p95_us)
                     .u8(u8::try_from(shown.len()).unwrap_or(0));
                 for (reason, packets) in shown {
@@ -366,7 +369,9 @@ impl Message {
                 let mut dropped = Vec::new();
                 for _ in 0..r.u8()? {
                     let (reason, packets) = (r.u8()?, r.u64()?);
-                    dropped.extend(DropReason::of_byte(reason).map(|reason| (reason, packets)));
+                    if dropped.len() < DropReason::COUNT {
+                        dropped.extend(DropReason::of_byte(reason).map(|reason| (reason, packets)));
+                    }
                 }
                 Self::Stats(Stats {
                     limited_by,

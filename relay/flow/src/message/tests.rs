@@ -189,6 +189,21 @@ fn the_welcome_is_that_of_the_annotated_vector() {
     assert_eq!(InitPayload::parse(&init.to_bytes()), Some(init));
 }
 
+#[test]
+fn what_limits_in_a_later_version_is_not_taken_for_nothing() {
+    let bytes = hex("0c 04 00000000 00");
+    let message = Message::parse(&bytes).unwrap();
+    let Message::Stats(stats) = &message else {
+        panic!("{message:?}");
+    };
+    assert_eq!(stats.limited_by, None);
+    assert_eq!(Message::parse(&message.to_bytes()), Some(message));
+    // Reasons that are said again and again are read as often as there are reasons.
+    let again = [&hex("0c 00 00000000 ff")[..], &[0; 255 * 9]].concat();
+    let message = Message::parse(&again).unwrap();
+    assert_eq!(Message::parse(&message.to_bytes()), Some(message));
+}
+
 proptest! {
     #[test]
     fn what_is_read_can_be_written_and_read_again(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
