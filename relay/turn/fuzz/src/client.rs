@@ -45,7 +45,7 @@ pub fn run(bytes: &[u8]) {
         }
         world.listen();
     }
-    world.pass(Duration::from_secs(100_000));
+    world.pass(Duration::from_secs(2_000));
 }
 
 impl World {
@@ -167,15 +167,14 @@ impl World {
 
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
-        for _ in 0..10_000 {
-            let Some(due) = self.client.poll_timeout().filter(|due| *due <= end) else {
-                self.now = end;
-                return;
-            };
+        let mut at_once = 0;
+        while let Some(due) = self.client.poll_timeout().filter(|due| *due <= end) {
+            at_once = if due > self.now { 0 } else { at_once + 1 };
+            assert!(at_once < TRANSMITS_MAX, "its timers stand still");
             self.now = self.now.max(due);
             self.client.handle_timeout(self.now);
             self.listen();
         }
-        panic!("its timers do not come to rest");
+        self.now = end;
     }
 }
