@@ -115,11 +115,33 @@ pub(crate) fn document() -> String {
         "signature",
         SecurityScheme::ApiKey(ApiKey::Header(signature)),
     );
-    let mut text = document
+    let text = document
         .to_pretty_json()
         .expect("invariant: the document is JSON");
-    text.push('\n');
-    text
+    with_whole_range(&text)
+}
+
+/// Numbers of 32 bits without a sign have the format of those with one, and with it half of their
+/// range, as utoipa writes them.
+fn with_whole_range(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    let mut whole = String::with_capacity(text.len() + 1);
+    for (number, line) in lines.iter().enumerate() {
+        let mut next = lines[number + 1..]
+            .iter()
+            .skip_while(|next| next.trim_start().starts_with("\"description\""));
+        let unsigned = next
+            .next()
+            .is_some_and(|next| next.trim_start() == "\"minimum\": 0");
+        if line.trim_start() == "\"format\": \"int32\"," && unsigned {
+            let maximum = format!("\"maximum\": {},", u32::MAX);
+            whole.push_str(&line.replace("\"format\": \"int32\",", &maximum));
+        } else {
+            whole.push_str(line);
+        }
+        whole.push('\n');
+    }
+    whole
 }
 
 #[cfg(test)]
