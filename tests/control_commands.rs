@@ -192,6 +192,36 @@ fn seed_of_a_hyphen() -> u8 {
 }
 
 #[test]
+fn a_node_that_is_started_as_a_join_token_says_joins() {
+    let service = Service::start();
+    service.done(&["regions", "add", "eu", "--name", "Europe"]);
+    let said = service.done(&["token", "join", "--region", "eu"]);
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_suffix("sterna relay"));
+    let settings = line.expect("what to run on the node").split_whitespace();
+    let mut node = command();
+    node.envs(settings.map(|setting| setting.split_once('=').expect("NAME=VALUE")))
+        .arg("relay")
+        .args([
+            "--set",
+            &format!("turn.listen=[\"127.0.0.1:{}\"]", free_port()),
+        ])
+        .args(["--set", "turn.tls_listen=[]"])
+        .args([
+            "--set",
+            &format!("admin.listen=\"127.0.0.1:{}\"", free_port()),
+        ])
+        .current_dir(service.folder.path());
+    let mut node = Process::start(&mut node).expect("sterna relay");
+    wait_for("the node is listed", SOON, || {
+        assert!(node.ended().is_none(), "{}", node.written());
+        let nodes = service.sterna(&["nodes", "list", "--json"]).json();
+        (nodes[0]["region"] == "eu").then_some(())
+    });
+}
+
+#[test]
 fn a_node_is_listed_drained_capped_and_forgotten() {
     let service = Service::start();
     let said = service.done(&[

@@ -134,7 +134,8 @@ pub(super) async fn join(args: &JoinArgs) -> Result<(), Failure> {
     };
     let made = service.got(service.client.make_join_token(&wanted).await)?;
     let next = format!(
-        "On the node, which keeps its own key afterwards:\n\n  STERNA_CONTROL_URL={} STERNA_CONTROL_JOIN_TOKEN={} sterna relay\n",
+        "On the node, which keeps its own key afterwards:\n\n  STERNA_NODE_REGION={} STERNA_CONTROL_URL={} STERNA_CONTROL_JOIN_TOKEN={} sterna relay\n",
+        args.region,
         service.client.url(),
         made.token
     );
