@@ -14,13 +14,11 @@
 mod common;
 
 use std::fs::File;
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::holdings::Holdings;
-use common::namespace::{self, shell};
+use common::namespace::{self, home_behind_router, router_rules, shell};
 use common::node::{Node, PASSWORD, USER};
 use common::{SOON, report, wait_for};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -366,25 +364,7 @@ fn a_client_whose_nat_forgets_it_goes_on_by_another_port() {
     if !enter("a_client_whose_nat_forgets_it_goes_on_by_another_port") {
         return;
     }
-    shell(
-        "mount -t tmpfs tests /run
-         ip link set lo up
-         ip netns add home
-         ip netns add router
-         ip link add uplink type veth peer name wan netns router
-         ip link add lan netns router type veth peer name uplink netns home
-         ip addr add 198.51.100.1/24 dev uplink
-         ip addr add 198.51.100.2/24 dev uplink
-         ip link set uplink up
-         ip -n router addr add 10.77.0.1/24 dev lan
-         ip -n router addr add 198.51.100.10/24 dev wan
-         ip -n router link set wan up
-         ip -n router link set lan up
-         ip -n home addr add 10.77.0.2/24 dev uplink
-         ip -n home link set uplink up
-         ip -n home route add default via 10.77.0.1
-         ip netns exec router sysctl -qw net.ipv4.ip_forward=1",
-    );
+    home_behind_router("198.51.100.10");
     for engine in ENGINES {
         let node = node(engine);
         let before = Holdings::of_idle(&node, SOON);
@@ -421,14 +401,7 @@ fn a_client_whose_nat_forgets_it_goes_on_by_another_port() {
 /// The router forgets what it has translated, since its address goes for a moment, and translates to
 /// this port from now on.
 fn nat_by(port: u16) {
-    let mut nft = Command::new("ip")
-        .args(["netns", "exec", "router", "nft", "-f", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("nft");
-    let mut rules = nft.stdin.take().expect("a pipe");
-    write!(
-        rules,
+    router_rules(&format!(
         "table ip nat_of_the_test\ndelete table ip nat_of_the_test\ntable ip nat_of_the_test {{
            chain prerouting {{ type nat hook prerouting priority -100; }}
            chain postrouting {{
@@ -436,10 +409,7 @@ fn nat_by(port: u16) {
              oifname wan udp dport 3478 masquerade to :{port}
            }}
          }}\n"
-    )
-    .expect("nft reads");
-    drop(rules);
-    assert!(nft.wait().expect("nft").success(), "masquerade to :{port}");
+    ));
     shell(
         "ip -n router addr del 198.51.100.10/24 dev wan
          ip -n router addr add 198.51.100.10/24 dev wan",

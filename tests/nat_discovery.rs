@@ -14,10 +14,9 @@ mod common;
 #[allow(dead_code, reason = "the lab has more kinds, and their names")]
 mod nat;
 
-use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use common::namespace::{self, shell};
+use common::namespace::{self, home_behind_router, router_rules, shell};
 use common::node::Node;
 use common::tools::which;
 use nat::Nat;
@@ -55,37 +54,8 @@ fn no_nat() -> Node {
 
 /// A home behind a router that translates so.
 fn behind(nat: Nat) -> Node {
-    shell(
-        "mount -t tmpfs tests /run
-         ip link set lo up
-         ip netns add home
-         ip netns add router
-         ip link add uplink type veth peer name wan netns router
-         ip link add lan netns router type veth peer name uplink netns home
-         ip addr add 198.51.100.1/24 dev uplink
-         ip addr add 198.51.100.2/24 dev uplink
-         ip link set uplink up
-         ip -n router addr add 198.51.100.9/24 dev wan
-         ip -n router addr add 10.77.0.1/24 dev lan
-         ip -n router link set wan up
-         ip -n router link set lan up
-         ip -n home addr add 10.77.0.2/24 dev uplink
-         ip -n home link set uplink up
-         ip -n home link set lo up
-         ip -n home route add default via 10.77.0.1
-         ip netns exec router sysctl -qw net.ipv4.ip_forward=1",
-    );
-    let mut nft = Command::new("ip")
-        .args(["netns", "exec", "router", "nft", "-f", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("nft");
-    let mut rules = nft.stdin.take().expect("a pipe");
-    rules
-        .write_all(nat.rules("198.51.100.9").as_bytes())
-        .expect("nft reads");
-    drop(rules);
-    assert!(nft.wait().expect("nft").success(), "{nat:?}");
+    home_behind_router("198.51.100.9");
+    router_rules(&nat.rules("198.51.100.9"));
     node()
 }
 

@@ -1,6 +1,7 @@
 //! Tests in a network of their own: a test runs itself again in a network and a mount namespace that
 //! ends with it.
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use super::skip;
@@ -61,4 +62,42 @@ pub(crate) fn shell(lines: &str) -> String {
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{text}");
     text
+}
+
+/// Makes a namespace `home` with 10.77.0.2 behind a namespace `router`, whose address outside is this one.
+/// The test itself is outside, at 198.51.100.1 and 198.51.100.2. The router translates nothing yet.
+pub(crate) fn home_behind_router(outside: &str) {
+    shell(&format!(
+        "mount -t tmpfs tests /run
+         ip link set lo up
+         ip netns add home
+         ip netns add router
+         ip link add uplink type veth peer name wan netns router
+         ip link add lan netns router type veth peer name uplink netns home
+         ip addr add 198.51.100.1/24 dev uplink
+         ip addr add 198.51.100.2/24 dev uplink
+         ip link set uplink up
+         ip -n router addr add {outside}/24 dev wan
+         ip -n router addr add 10.77.0.1/24 dev lan
+         ip -n router link set wan up
+         ip -n router link set lan up
+         ip -n home addr add 10.77.0.2/24 dev uplink
+         ip -n home link set uplink up
+         ip -n home link set lo up
+         ip -n home route add default via 10.77.0.1
+         ip netns exec router sysctl -qw net.ipv4.ip_forward=1"
+    ));
+}
+
+/// Gives the router these rules of nftables.
+pub(crate) fn router_rules(rules: &str) {
+    let mut nft = Command::new("ip")
+        .args(["netns", "exec", "router", "nft", "-f", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("nft");
+    let mut input = nft.stdin.take().expect("a pipe");
+    input.write_all(rules.as_bytes()).expect("nft reads");
+    drop(input);
+    assert!(nft.wait().expect("nft").success(), "{rules}");
 }
