@@ -21,7 +21,8 @@ pub fn create(path: &Path, text: &[u8]) -> io::Result<()> {
     with_draft(path, text, |draft| match fs::hard_link(draft, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
-    })
+    })?;
+    sync_name(path)
 }
 
 /// Writes a file, in place of one that may be there.
@@ -30,7 +31,11 @@ pub fn create(path: &Path, text: &[u8]) -> io::Result<()> {
 /// When it cannot be written; the one that was there is still whole.
 pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     with_draft(path, text, |draft| fs::rename(draft, path))?;
-    // The new name is on the disk once its directory is.
+    sync_name(path)
+}
+
+/// A new name is on the disk once its directory is.
+fn sync_name(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(dir) if dir.as_os_str().is_empty() => File::open("."),
         Some(dir) => File::open(dir),

@@ -9,14 +9,15 @@
 //! sealed     1 byte: version 1 · 12 bytes: nonce, random · ciphertext · 16 bytes: tag
 //! ```
 
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use aes_gcm::aead::{AeadInOut as _, KeyInit as _};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sterna_daemon::private_file;
 use zeroize::Zeroizing;
 
 use super::db::corrupt;
@@ -62,7 +63,7 @@ impl Sealer {
         }
     }
 
-    /// Makes the key file, which must not be there; whoever else makes it at the same time wins.
+    /// Makes the key file; where another has made it meanwhile, that one counts.
     pub(super) fn make(path: &Path) -> Result<Self, OpenError> {
         let key: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
         let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(key.as_ref()) + "\n");
@@ -70,33 +71,9 @@ impl Sealer {
             path: path.to_owned(),
             error,
         };
-        // Whole under another name first: a file that is there is never half a key.
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let draft = folder.join(format!(".{name}.{:016x}", rand::random::<u64>()));
-        let written = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&draft)
-            .and_then(|mut opened| {
-                opened.write_all(text.as_bytes())?;
-                opened.sync_all()
-            })
-            .and_then(|()| std::fs::hard_link(&draft, path));
-        let _gone_or_never_there = std::fs::remove_file(&draft);
-        match written {
-            Ok(()) => {
-                // The name has to be on the disk before anything is encrypted with the key.
-                let opened = std::fs::File::open(folder).map_err(file)?;
-                opened.sync_all().map_err(file)?;
-                Ok(Self::new(&key))
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                Self::read(path)?.ok_or_else(|| OpenError::KeyFileMissing(path.to_owned()))
-            }
-            Err(error) => Err(file(error)),
-        }
+        // Whole and on the disk before anything is encrypted with it, whoever's it is.
+        private_file::create(path, text.as_bytes()).map_err(file)?;
+        Self::read(path)?.ok_or_else(|| OpenError::KeyFileMissing(path.to_owned()))
     }
 
     /// Encrypts a secret for a place.
