@@ -31,7 +31,7 @@ impl ErrorCode<'_> {
     pub const UNAUTHENTICATED: u16 = 401;
     /// RFC 8656 §19: the peer is forbidden by policy.
     pub const FORBIDDEN: u16 = 403;
-    /// RFC 8016 §4.2: mobility is switched off.
+    /// RFC 8016 §3.4: mobility is switched off.
     pub const MOBILITY_FORBIDDEN: u16 = 405;
     /// RFC 8489 §14.8: a comprehension-required attribute is unknown.
     pub const UNKNOWN_ATTRIBUTE: u16 = 420;
