@@ -85,7 +85,7 @@ impl Table {
         )?;
         writeln!(
             text,
-            "Ratios carry over to other machines, nanoseconds do not.\n"
+            "Neither nanoseconds nor ratios quite carry over to other machines: they depend on what a system call costs there.\n"
         )?;
         writeln!(text, "{}\n", host(args))?;
         for row in &self.rows {
